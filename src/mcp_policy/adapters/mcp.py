@@ -1,0 +1,222 @@
+"""The MCP SDK, 2.x: `guard_server(server, engine)` for the lowlevel `Server` and for `MCPServer`.
+
+- The handlers of `tools/call` and `tools/list` are wrapped, also those that are registered later.
+- A refusal is a result with `isError`, text and `_meta`, never `structuredContent` and never a JSON-RPC error.
+- A hidden tool and a tool that the server does not list get one and the same answer, which is that of `MCPServer` to an
+  unknown tool. So a tool that is not listed cannot be called. A server without a handler of `tools/list` is taken to
+  have every tool.
+- Lists show what the caller may ever call, and are private to the caller's cache.
+- Schemas for the `Mcp-Param-*` headers are looked up in the caller's own list: they do not give a hidden tool away.
+
+Functions called in this process (`server.call_tool(...)`) are the host's own calls and are not guarded.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final, TypeVar, cast
+
+try:
+    import mcp_types as types
+    from mcp.server.auth.middleware.auth_context import get_access_token
+    from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+    from mcp.server.context import ServerRequestContext
+    from mcp.server.lowlevel import Server
+    from mcp.server.mcpserver import MCPServer
+except ImportError as error:
+    raise ImportError('this adapter needs the MCP SDK 2.x: pip install "mcp-policy[mcp]"') from error
+
+from mcp_policy.answer import answer, is_hidden
+from mcp_policy.decision import Decision
+from mcp_policy.engine import PolicyEngine
+from mcp_policy.guard import has_failed
+
+from ._common import Caller, IdentityHook, Judge, Known, caller, issued_session
+
+log: Final = logging.getLogger("mcp_policy")
+
+ServerT = TypeVar("ServerT", bound="Server[Any] | MCPServer[Any]")
+Context = ServerRequestContext[Any, Any]
+Handler = Callable[[Context, Any], Awaitable[Any]]
+
+CALL: Final = "tools/call"
+LIST: Final = "tools/list"
+_PAGES: Final = 100
+_MARK: Final = "_mcp_policy_guard"
+
+
+def guard_server(
+    server: ServerT, engine: PolicyEngine, *, server_name: str | None = None, identity: IdentityHook | None = None
+) -> ServerT:
+    """Put `engine` in front of every tool of `server`, and return `server`.
+
+    `server_name` is the name under which the policy knows the server, its own unless given. `identity` is called with
+    the request context and returns the principal and the session, each or None; without it they are what the transport
+    has authenticated. Raises `TypeError` for anything but a `Server` or `MCPServer` of the SDK, `ValueError` for a
+    server that is guarded already.
+    """
+    lowlevel = _lowlevel(server)
+    if hasattr(lowlevel, _MARK):
+        raise ValueError(f"server `{lowlevel.name}` is guarded already")
+    guard = _ServerGuard(lowlevel, Judge(engine, identity or identify), server_name or lowlevel.name)
+    setattr(lowlevel, _MARK, guard)
+    guard.install()
+    return server
+
+
+def identify(context: Context) -> Caller:
+    """Return who calls, as the transport knows it."""
+    request = context.request
+    if request is None:
+        token = get_access_token()
+    else:
+        user = request.scope.get("user")
+        token = user.access_token if isinstance(user, AuthenticatedUser) else None
+    return caller(token, request, issued_session(context.session))
+
+
+def _lowlevel(server: object) -> Server[Any]:
+    inner = getattr(server, "_lowlevel_server", None) if isinstance(server, MCPServer) else server
+    if not isinstance(inner, Server):
+        hint = "; use `PolicyMiddleware` of `mcp_policy.adapters.fastmcp`" if hasattr(server, "add_middleware") else ""
+        raise TypeError(
+            f"`guard_server` takes a `Server` or `MCPServer` of the MCP SDK 2.x, not `{type(server).__name__}`{hint}"
+        )
+    return inner
+
+
+class _ServerGuard:
+    """What stands around one server's handlers."""
+
+    def __init__(self, server: Server[Any], judge: Judge, name: str) -> None:
+        self._server = server
+        self._judge = judge
+        self._name = name
+        self._known = Known()
+        self._list: Handler | None = None
+        self._schema_of = server.get_tool_input_schema
+        self._register = server.add_request_handler
+
+    def install(self) -> None:
+        """Wrap what is registered, and whatever will be."""
+        self._server.get_tool_input_schema = None  # the SDK then asks our own list, on behalf of the caller
+        for method in (LIST, CALL):
+            entry = self._server.get_request_handler(method)
+            if entry is not None:
+                self.add(method, entry.params_type, entry.handler)
+        self._server.add_request_handler = self.add  # type: ignore[method-assign]  # a handler registered later is guarded too
+
+    def add(self, method: str, params_type: Any, handler: Handler) -> None:
+        """Register a handler, as `Server.add_request_handler`, with the guard around it where it serves tools."""
+        if method == LIST:
+            self._list = handler
+        self._register(method, params_type, self._wrapped(method, handler))
+
+    def _wrapped(self, method: str, handler: Handler) -> Handler:
+        if method == CALL:
+
+            async def guarded(context: Context, params: types.CallToolRequestParams) -> Any:
+                return await self._call(handler, context, params)
+
+            return guarded
+        if method == LIST:
+
+            async def filtered(context: Context, params: Any) -> Any:
+                return self._shown(context, await handler(context, params))
+
+            return filtered
+        return handler
+
+    # -- calls
+
+    async def _call(self, handler: Handler, context: Context, params: types.CallToolRequestParams) -> Any:
+        name = params.name
+        if self._known.get(name) is None and not await self._has(context, name):
+            return _unknown(name)
+        decision, arguments = await self._judge.decide(context, self._name, name, params.arguments)
+        if not decision.allowed:
+            if is_hidden(decision) or not await self._has(context, name):
+                return _unknown(name)
+            return _refused(decision)
+        context.params = {**(context.params or {}), "arguments": arguments}
+        return await self._run(handler, context, params.model_copy(update={"arguments": arguments}), decision)
+
+    async def _run(
+        self, handler: Handler, context: Context, params: types.CallToolRequestParams, decision: Decision
+    ) -> Any:
+        try:
+            result = await handler(context, params)
+        except Exception as error:
+            if has_failed(error):
+                await self._judge.engine.refund_async(decision)
+            raise
+        if _is_error(result):
+            await self._judge.engine.refund_async(decision)
+        return result
+
+    # -- what the server has
+
+    async def _has(self, context: Context, name: str) -> bool:
+        """Return whether the server has the tool, by asking it; a server that cannot say is taken to have it."""
+        self._known.forget(name)
+        try:
+            if self._schema_of is not None and self._schema_of(name) is not None:
+                self._known.add(name)
+            elif self._list is None:
+                return True
+            else:
+                async for tool in _pages(self._list, context):
+                    self._known.add(tool)
+        except Exception:
+            log.exception("the tools of `%s` cannot be listed: %r is taken to exist", self._name, name)
+            return True
+        return self._known.get(name) is not None
+
+    def _shown(self, context: Context, result: Any) -> Any:
+        """Return the list without the tools that the caller may never call."""
+        shows = self._judge.viewer(context, self._name)
+        if isinstance(result, types.ListToolsResult):
+            shown = [tool for tool in result.tools if shows(tool.name)]
+            return result.model_copy(update={"tools": shown, "cache_scope": "private"})
+        if isinstance(result, Mapping):
+            return {
+                **result,
+                "tools": [tool for tool in result["tools"] if shows(_name(tool))],
+                "cacheScope": "private",
+            }
+        raise TypeError(f"the handler of `{LIST}` returned `{type(result).__name__}`, which cannot be filtered")
+
+
+async def _pages(list_tools: Handler, context: Context) -> Any:
+    cursor = None
+    for _ in range(_PAGES):
+        request = replace(context, method=LIST, params={} if cursor is None else {"cursor": cursor})
+        result = await list_tools(request, types.PaginatedRequestParams(cursor=cursor))
+        plain = result.model_dump(by_alias=True) if isinstance(result, types.ListToolsResult) else result
+        for tool in plain["tools"]:
+            yield _name(tool)
+        cursor = plain.get("nextCursor")
+        if cursor is None:
+            return
+
+
+def _name(tool: Any) -> str:
+    return cast("str", tool["name"] if isinstance(tool, Mapping) else tool.name)
+
+
+def _unknown(name: str) -> types.CallToolResult:
+    """Return what `MCPServer` answers to a tool that it does not have."""
+    return types.CallToolResult(content=[types.TextContent(type="text", text=f"Unknown tool: {name}")], is_error=True)
+
+
+def _refused(decision: Decision) -> types.CallToolResult:
+    text, meta = answer(decision)
+    return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=True, _meta=meta)
+
+
+def _is_error(result: Any) -> bool:
+    if isinstance(result, Mapping):
+        return result.get("isError") is True
+    return getattr(result, "is_error", False) is True

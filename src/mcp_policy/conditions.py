@@ -1,0 +1,297 @@
+"""Conditions, made from the document into functions of a call.
+
+A condition answers with one of the outcome codes of `operators`. What an outcome means is not decided here:
+`evaluator` says so. Only two things depend on the place a condition stands in: whether every element of `[*]` has to
+hold or one is enough, and what text that is no plain path or URL counts as.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from .call import ToolCall
+from .operators import AGAINST, ERRS, FAILS, HOLDS, ODD, OPERATORS, SHIFT, Operator
+from .paths import Path, Star, has_star, parse_path
+from .values import NotJson, canonical, elements, fields, plain
+
+Outcome: TypeAlias = Callable[[ToolCall], int]
+CategoryOf: TypeAlias = Callable[[ToolCall], "str | None"]
+
+REQUIRE: Final = "require"
+DENY_IF: Final = "deny_if"
+APPROVE_IF: Final = "approve_if"
+WHEN: Final = "when"
+
+
+class Missing(Enum):
+    """What a path leads to when it leads to no value."""
+
+    ABSENT = "absent"
+    WRONG = "wrong type"
+
+
+ABSENT: Final = Missing.ABSENT
+WRONG: Final = Missing.WRONG
+
+
+class Condition(NamedTuple):
+    """One compiled condition."""
+
+    outcome: Outcome
+    operator: Operator
+    path: Path
+    text: str
+    """The path as written."""
+    value: Any
+    """The document's value, or None with `value_from`."""
+    value_from: str | None
+    reason: str | None
+    reads: tuple[tuple[str, Path], ...]
+    """Every path it reads, as written and parsed."""
+
+    @property
+    def reads_arguments(self) -> bool:
+        """Whether it depends on what the call brings."""
+        return any(path.root == "args" for _, path in self.reads)
+
+
+class Item(NamedTuple):
+    """One item of `require`, `deny_if` or `approve_if`, or a rule's whole `when`."""
+
+    kind: str
+    pointer: str
+    outcome: Outcome
+    conditions: tuple[Condition, ...]
+    reason: str | None
+    """The clause's own reason."""
+    rule_reason: str | None
+
+
+# -- finding values
+
+
+def finder(path: Path, category_of: CategoryOf) -> Callable[[ToolCall], Any]:
+    """Return the function that finds what `path` leads to in a call: a raw value, or `Missing`. The path has no `[*]`."""
+    start, steps = _root(path.root, category_of), path.steps
+    if path.root == "args" and len(steps) == 1 and type(steps[0]) is str:
+        return _argument(steps[0])
+    return lambda call: walk(start(call), steps)
+
+
+def _argument(key: str) -> Callable[[ToolCall], Any]:
+    def find(call: ToolCall) -> Any:
+        found = call.arguments.get(key)
+        return ABSENT if found is None else found
+
+    return find
+
+
+def walk(node: Any, steps: tuple[str | int | Star, ...]) -> Any:
+    """Follow `steps` down from `node`. Null, on the way or at the end, is absent."""
+    try:
+        for step in steps:
+            if node is None or node is ABSENT:
+                return ABSENT
+            node = _child(node, step)
+            if node is WRONG:
+                return WRONG
+    except NotJson:
+        return WRONG
+    return ABSENT if node is None else node
+
+
+def _child(node: Any, step: str | int | Star) -> Any:
+    if type(step) is str:
+        members = node if type(node) is dict else fields(node)
+        return WRONG if members is None else members.get(step, ABSENT)
+    items = elements(node)
+    if items is None:
+        return WRONG
+    return items[step] if step < len(items) else ABSENT  # type: ignore[operator, index]  # no Star comes here
+
+
+def _walk_all(node: Any, steps: tuple[str | int | Star, ...]) -> Iterator[Any]:
+    """Yield what every element that `[*]` stands for leads to."""
+    stars = [place for place, step in enumerate(steps) if type(step) is Star]
+    if not stars:
+        yield walk(node, steps)
+        return
+    before, after = steps[: stars[0]], steps[stars[0] + 1 :]
+    found = walk(node, before)
+    items = found if isinstance(found, Missing) else elements(found)
+    if isinstance(items, Missing) or items is None:
+        yield WRONG if items is None else items
+        return
+    for item in items:
+        yield from _walk_all(item, after)
+
+
+def _root(root: str, category_of: CategoryOf) -> Callable[[ToolCall], Any]:
+    if root == "tool.category":
+        return lambda call: category_of(call) or WRONG
+    return _ROOTS[root]
+
+
+_ROOTS: Final[dict[str, Callable[[ToolCall], Any]]] = {
+    "args": lambda call: call.arguments,
+    "context": lambda call: {} if call.context is None else call.context,
+    "principal.id": lambda call: (call.principal and call.principal.id) or None,
+    "principal.issuer": lambda call: (call.principal and call.principal.issuer) or None,
+    "principal.client": lambda call: (call.principal and call.principal.client) or None,
+    "principal.roles": lambda call: call.principal.roles if call.principal else [],
+    "principal.scopes": lambda call: call.principal.scopes if call.principal else [],
+    "principal.claims": lambda call: call.principal.claims if call.principal else None,
+    "session.id": lambda call: call.session or None,
+    "server.name": lambda call: call.server or None,
+    "tool.name": lambda call: call.tool,
+}
+
+
+# -- from the document
+
+
+def compile_condition(raw: dict[str, Any], place: str, category_of: CategoryOf) -> Condition:
+    """Make a condition of the document (valid by now) into a function of a call."""
+    operator, path = OPERATORS[raw["op"]], parse_path(raw["path"])
+    value_from = raw.get("value_from")
+    odd = FAILS if place == REQUIRE else ERRS
+    if value_from is None:
+        judge = _judge_value(operator, raw["value"], odd)
+    else:
+        judge = _judge_reference(operator, finder(parse_path(value_from), category_of), odd)
+    outcome = _every(path, judge, place, category_of) if has_star(path) else _single(path, judge, category_of)
+    reads = tuple((text, parse_path(text)) for text in (raw["path"], value_from) if text is not None)
+    return Condition(outcome, operator, path, raw["path"], raw.get("value"), value_from, reason_of(raw), reads)
+
+
+def reason_of(raw: dict[str, Any]) -> str | None:
+    """Return the literal reason of a rule, limit, clause or condition."""
+    return raw.get("reason", raw.get("on_deny"))
+
+
+Judge: TypeAlias = Callable[[Any, ToolCall], int]
+
+
+def _single(path: Path, judge: Judge, category_of: CategoryOf) -> Outcome:
+    find = finder(path, category_of)
+    return lambda call: judge(find(call), call)
+
+
+def _every(path: Path, judge: Judge, place: str, category_of: CategoryOf) -> Outcome:
+    start, steps, combine = _root(path.root, category_of), path.steps, _all if place == REQUIRE else _any
+
+    def outcome(call: ToolCall) -> int:
+        try:
+            return combine({judge(found, call) for found in _walk_all(start(call), steps)})
+        except NotJson:
+            return ERRS
+
+    return outcome
+
+
+def _all(codes: set[int]) -> int:
+    if ERRS in codes:
+        return ERRS
+    return HOLDS if codes <= {HOLDS} else FAILS
+
+
+def _any(codes: set[int]) -> int:
+    for code in (ERRS, AGAINST, HOLDS):
+        if code in codes:
+            return code
+    return FAILS
+
+
+def _judge_value(operator: Operator, value: Any, odd: int) -> Judge:
+    test, absent, kinds = operator.make(value), _absent(operator, value), operator.kinds
+
+    def judge(found: Any, call: ToolCall) -> int:
+        if found is ABSENT:
+            return absent
+        if type(found) not in _ATOMS:
+            found = _plain_or_wrong(found)
+        if found is WRONG or (kinds is not None and type(found) not in kinds):
+            return ERRS
+        code = test(found)
+        return odd if code == ODD else code
+
+    return judge
+
+
+_ATOMS: Final = frozenset({str, int, bool})  # plain JSON as they are
+
+
+def _absent(operator: Operator, value: Any) -> int:
+    if operator.name == "exists":
+        return FAILS if value else HOLDS
+    return AGAINST if operator.negative else FAILS
+
+
+def _judge_reference(operator: Operator, find: Callable[[ToolCall], Any], odd: int) -> Judge:
+    """Wrong types come first, then an absent reference, which counts against the call, then an absent value."""
+    kinds = operator.kinds
+
+    def judge(found: Any, call: ToolCall) -> int:
+        subject, value = _plain_or_wrong(found), _plain_or_wrong(find(call))
+        if (
+            subject is WRONG
+            or value is WRONG
+            or (subject is not ABSENT and kinds is not None and type(subject) not in kinds)
+        ):
+            return ERRS
+        if value is ABSENT:
+            return AGAINST
+        if operator.refuse(value) is not None:
+            return ERRS
+        return _judge_value(operator, value, odd)(subject, call)
+
+    return judge
+
+
+def _plain_or_wrong(found: Any) -> Any:
+    if isinstance(found, Missing):
+        return found
+    try:
+        return plain(found)
+    except NotJson:
+        return WRONG
+
+
+# -- clauses
+
+
+def sequence(outcomes: tuple[Outcome, ...], *, absence_holds: bool) -> Outcome:
+    """Read conditions in order and stop at the first that does not hold.
+
+    The code of the deciding condition carries its place above `MASK`. Where absence counts as holding (`deny_if`,
+    `approve_if`, `when`), AGAINST is remembered and reading goes on.
+    """
+
+    def outcome(call: ToolCall) -> int:
+        result = HOLDS
+        for place, condition in enumerate(outcomes):
+            code = condition(call)
+            if code == AGAINST and absence_holds:
+                result = AGAINST
+            elif code != HOLDS:
+                return code | place << SHIFT
+        return result
+
+    return outcome
+
+
+def read_context(paths: dict[str, Path], call: ToolCall) -> dict[str, str]:
+    """Return the canonical text of what each `context` path (by its text) leads to, null where that is nothing.
+
+    Raises `NotJson` where a value has no canonical text.
+    """
+    start = _ROOTS["context"](call)
+    return {
+        text: canonical([_bindable(found) for found in _walk_all(start, path.steps)]) for text, path in paths.items()
+    }
+
+
+def _bindable(found: Any) -> Any:
+    return None if isinstance(found, Missing) else plain(found)

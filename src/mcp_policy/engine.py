@@ -1,0 +1,256 @@
+"""The policy decision point: a policy, its state, and a clock.
+
+This is the only place that sequences state. What it asks the compiled policy is pure; what the stores are asked is
+settled step by step in `settlement`. Whatever fails in here ends in a denial (`internal_error`) that is logged, never
+in an exception and never in a call that runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Final, Protocol, TypeVar
+
+from .approvals.memory import MemoryApprovalStore
+from .approvals.store import Approval, ApprovalError, ApprovalStore, AsyncApprovalStore
+from .call import Principal, ToolCall
+from .compiler import CATEGORIES
+from .decision import Decision, Effect, Reason, ReasonCode
+from .explain import Explanation, explain
+from .limits.memory import MemoryLimitStore
+from .limits.store import AsyncLimitStore, LimitStore, Receipt
+from .plans import NoPlans, Plans, visible
+from .policy import Policy
+from .settlement import Claim, State, Steps, limited, refund, settle, unanswered
+
+log: Final = logging.getLogger("mcp_policy")
+Answer = TypeVar("Answer")
+_NO_POLICY: Final = NoPlans()
+
+
+class Catalogue(Protocol):
+    """Knows what kind of thing a tool does."""
+
+    def category(self, server: str | None, tool: str) -> str | None:
+        """Return `read`, `write`, `execute`, `destructive` or `financial`, or None where the tool is not known."""
+
+
+class PolicyEngine:
+    """Decides tool calls by one policy.
+
+    `limits` and `approvals` hold the state, in memory unless given; `clock` returns seconds and never has to be
+    wall-clock time; `catalogue` knows the tools' categories, without it every tool's category is unknown. Without a
+    policy every call is denied. All methods may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        limits: LimitStore | AsyncLimitStore | None = None,
+        approvals: ApprovalStore | AsyncApprovalStore | None = None,
+        catalogue: Catalogue | None = None,
+        allow_self_approval: bool = False,
+    ) -> None:
+        self._limits = MemoryLimitStore(clock) if limits is None else limits
+        self._approvals = MemoryApprovalStore(clock) if approvals is None else approvals
+        self._catalogue = catalogue
+        self._allow_self_approval = allow_self_approval
+        self._load(policy)
+
+    def _load(self, policy: Policy | None) -> None:
+        # one assignment: a call sees either policy whole, never something of both
+        self._plans = _NO_POLICY if policy is None else Plans(policy, self._category_of)
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy that decides now."""
+        return self._plans.policy
+
+    def _settle(self, plans: Plans | NoPlans, claim: Claim, call: ToolCall, *, take: bool) -> Steps:
+        return settle(claim, call, State(self._limits, self._approvals, plans.digest), take=take)
+
+    def reload(self, policy: Policy) -> None:
+        """Replace the policy, for all calls from now on at once. Limits keep counting; approvals of the old policy are
+        void.
+        """
+        if not isinstance(policy, Policy):
+            raise TypeError(f"`reload` takes a `Policy`, not {type(policy).__name__}; the old policy stays")
+        self._load(policy)
+
+    # -- deciding
+
+    def evaluate(self, call: ToolCall) -> Decision:
+        """Return what would be decided now; takes nothing and stores nothing."""
+        try:
+            plans = self._plans
+            verdict = plans[call.tool](call)
+            if type(verdict) is Decision:
+                return verdict
+            return _drive(self._settle(plans, verdict, call, take=False))
+        except Exception:
+            return _failed()
+
+    def authorize(self, call: ToolCall) -> Decision:
+        """Decide, and take from the limits what an allowed call costs: what an enforcement point asks."""
+        try:
+            plans = self._plans
+            verdict = plans[call.tool](call)
+            if type(verdict) is Decision:
+                return verdict
+            if verdict.simple:
+                return self._take(verdict, call)
+            return _drive(self._settle(plans, verdict, call, take=True))
+        except Exception:
+            return _failed()
+
+    def _take(self, claim: Claim, call: ToolCall) -> Decision:
+        """Settle what needs nothing but limits without the detour of a generator."""
+        asked = claim.demand.ask(call)
+        try:
+            receipt = self._limits.acquire(asked)
+            if type(receipt) is not Receipt:
+                receipt = _at_once(receipt)
+        except Exception as error:
+            log.error("the limit store cannot answer: %r", error)
+            receipt = unanswered(asked)
+        return claim.grant(receipt) if receipt.taken else limited(claim, receipt)
+
+    async def authorize_async(self, call: ToolCall) -> Decision:
+        """As `authorize`, for stores that answer asynchronously; others serve as well."""
+        try:
+            plans = self._plans
+            verdict = plans[call.tool](call)
+            if type(verdict) is Decision:
+                return verdict
+            return await _drive_async(self._settle(plans, verdict, call, take=True))
+        except Exception:
+            return _failed()
+
+    def explain(self, call: ToolCall) -> Explanation:
+        """Return every rule that matches a call and every condition in it with its outcome; takes nothing and stores
+        nothing.
+        """
+        return explain(self._plans.document, call, self.evaluate(call))
+
+    def visible(self, call: ToolCall) -> bool:
+        """Tell whether the caller may ever call the tool, whatever its arguments: whether a list of tools shows it."""
+        try:
+            document = self._plans.document
+            return document is not None and visible(document, call)
+        except Exception:
+            log.exception("whether a tool is visible could not be decided")
+            return False
+
+    # -- after the call
+
+    def refund(self, decision: Decision) -> None:
+        """Give back what a call took that then failed, for limits with `refund_on_error`; once, however often it is
+        asked.
+        """
+        try:
+            _drive(refund(decision, self._limits))
+        except Exception:
+            log.exception("the limit store cannot give back what a failed call took")
+
+    async def refund_async(self, decision: Decision) -> None:
+        """As `refund`, for stores that answer asynchronously."""
+        try:
+            await _drive_async(refund(decision, self._limits))
+        except Exception:
+            log.exception("the limit store cannot give back what a failed call took")
+
+    # -- approvals
+
+    def approve(self, approval_id: str, *, by: str | Principal) -> Approval:
+        """Approve a pending call in the name of `by`. Raises `ApprovalError`: unknown, decided, expired, or one's own
+        call.
+        """
+        return _drive(self._decide(approval_id, True, by))
+
+    def reject(self, approval_id: str, *, by: str | Principal) -> Approval:
+        """Reject a pending call in the name of `by`. Raises `ApprovalError`: unknown, decided or expired."""
+        return _drive(self._decide(approval_id, False, by))
+
+    async def approve_async(self, approval_id: str, *, by: str | Principal) -> Approval:
+        """As `approve`, for stores that answer asynchronously."""
+        return await _drive_async(self._decide(approval_id, True, by))
+
+    async def reject_async(self, approval_id: str, *, by: str | Principal) -> Approval:
+        """As `reject`, for stores that answer asynchronously."""
+        return await _drive_async(self._decide(approval_id, False, by))
+
+    def _decide(self, approval_id: str, approved: bool, by: str | Principal) -> Generator[Any, Any, Approval]:
+        name = by if isinstance(by, str) else by.id
+        if not name:
+            raise ApprovalError("an approval is decided by somebody: `by` must not be empty")
+        if approved and not self._allow_self_approval:
+            record: Approval | None = yield lambda: self._approvals.get(approval_id)
+            if record is not None and _is_own(record, by):
+                raise ApprovalError("a principal cannot approve its own call")
+        decided: Approval = yield lambda: self._approvals.decide(approval_id, approved, name)
+        return decided
+
+    def _category_of(self, call: ToolCall) -> str | None:
+        if self._catalogue is None:
+            return None
+        category = self._catalogue.category(call.server or None, call.tool)
+        return category if category in CATEGORIES else None
+
+
+def _is_own(record: Approval, by: str | Principal) -> bool:
+    if record.principal is None:
+        return False
+    if isinstance(by, str):
+        return record.principal["id"] == by
+    return record.principal["id"] == by.id and record.principal["issuer"] == by.issuer
+
+
+def _failed() -> Decision:
+    log.exception("the policy engine failed; the call is denied")
+    return Decision(
+        Effect.DENY, (Reason(ReasonCode.INTERNAL_ERROR, "the policy could not be evaluated, so the call is denied"),)
+    )
+
+
+def _drive(steps: Generator[Callable[[], Any], Any, Answer]) -> Answer:
+    """Run a generator that asks its stores questions, with stores that answer at once."""
+    try:
+        question = next(steps)
+        while True:
+            try:
+                answer = _at_once(question())
+            except Exception as error:
+                question = steps.throw(error)
+            else:
+                question = steps.send(answer)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]  # StopIteration does not know its value's type
+
+
+def _at_once(answer: Any) -> Any:
+    if isinstance(answer, Awaitable):
+        close = getattr(answer, "close", None)
+        if close is not None:
+            close()
+        raise TypeError("this store answers asynchronously: use the methods that end in `_async`")
+    return answer
+
+
+async def _drive_async(steps: Generator[Callable[[], Any], Any, Answer]) -> Answer:
+    """Run a generator that asks its stores questions, with stores that answer at once or may be awaited."""
+    try:
+        question = next(steps)
+        while True:
+            try:
+                answer = question()
+                if isinstance(answer, Awaitable):
+                    answer = await answer
+            except Exception as error:
+                question = steps.throw(error)
+            else:
+                question = steps.send(answer)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]  # as above

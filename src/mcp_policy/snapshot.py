@@ -1,0 +1,71 @@
+"""A copy of the arguments that nobody else holds, so that what was judged is what runs.
+
+Plain containers are copied all the way down, pydantic models and dataclasses field by field. Any other object is passed
+on as it is: its own code is never run to copy it. What is nested deeper than `MAX_DEPTH` is refused, cycles included.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+MAX_DEPTH: Final = 200
+_ATOMS: Final = frozenset({str, int, float, bool, type(None), bytes})
+
+
+class TooDeep(ValueError):
+    """The arguments are nested too deep to be copied, or hold themselves."""
+
+
+def snapshot(value: Any, depth: int = 0) -> Any:
+    """Return a copy of `value` that later changes to the original do not reach. Raises `TooDeep`."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if depth > MAX_DEPTH:
+        raise TooDeep(f"the arguments are nested deeper than {MAX_DEPTH} levels")
+    if kind is dict:
+        return {key: snapshot(item, depth + 1) for key, item in value.items()}
+    if kind is list:
+        return [snapshot(item, depth + 1) for item in value]
+    return _rarer(value, depth + 1)
+
+
+def _rarer(value: Any, depth: int) -> Any:
+    if isinstance(value, dict):
+        return _refill(copy.copy(value), dict.items(value), dict.__setitem__, depth)
+    if isinstance(value, list):
+        return _refill(copy.copy(value), enumerate(list.__iter__(value)), list.__setitem__, depth)
+    if type(value) is tuple or (isinstance(value, tuple) and hasattr(value, "_fields")):
+        return tuple.__new__(type(value), [snapshot(item, depth) for item in tuple.__iter__(value)])
+    if isinstance(value, set | bytearray):
+        return copy.copy(value)
+    if isinstance(value, BaseModel):
+        return _model(value, depth)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value) if hasattr(value, field.name)]
+        return _refill(copy.copy(value), [(n, getattr(value, n)) for n in names], object.__setattr__, depth)
+    return value
+
+
+def _refill(held: Any, items: Iterable[tuple[Any, Any]], put: Any, depth: int) -> Any:
+    for key, item in list(items):
+        put(held, key, snapshot(item, depth))
+    return held
+
+
+def _model(value: BaseModel, depth: int) -> BaseModel:
+    held = value.model_copy()
+    for fields in (held.__dict__, held.__pydantic_extra__):
+        if fields:
+            _refill(fields, fields.items(), dict.__setitem__, depth)
+    return held
+
+
+def snapshot_mapping(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `snapshot` of a mapping, as a plain dict. Raises `TooDeep`."""
+    return {key: snapshot(item, 1) for key, item in arguments.items()}

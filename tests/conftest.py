@@ -1,0 +1,12 @@
+"""Settings that every test shares: the same random examples in CI each time, new ones on a developer's machine."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}  # a busy machine is no fault of the code
+settings.register_profile("dev", **COMMON)
+settings.register_profile("ci", derandomize=True, print_blob=True, **COMMON)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
