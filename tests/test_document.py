@@ -202,6 +202,16 @@ def test_depth_is_refused_also_under_a_lax_recursion_limit():
         sys.setrecursionlimit(before)
 
 
+@pytest.mark.parametrize("format", ["json", "toml"])
+def test_a_stack_that_is_almost_used_up_is_no_crash(monkeypatch, format):
+    def recurse(*_):
+        raise RecursionError
+
+    monkeypatch.setattr("json.JSONDecoder.decode", recurse)
+    monkeypatch.setattr("tomllib.loads", recurse)
+    assert refusal("{}", format) == [("", "too_deep", None, None)]
+
+
 def test_brackets_in_strings_are_no_depth():
     text = json.dumps({"a": "[" * 100, "b": '"' + "{" * 100, "c": "\\" + "[" * 99, "d]": '\\"[', "e": "}" * 70})
     assert read(text)[0] == json.loads(text)
@@ -445,6 +455,7 @@ def test_yaml_is_read_alike_without_the_c_parser(monkeypatch):
     monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
     assert read(YAML, "yaml")[0]["tools"]["*"]["when"][1]["value"] == "no"
     assert refusal("a: 1\na: &x 2", "yaml")[0][1] == "invalid_json"
+    assert refusal('a: "\\ud800"', "yaml") == [("", "invalid_json", 1, 4)]
 
 
 @given(st.dictionaries(PRINTABLE, st.lists(PRINTABLE | st.integers() | st.booleans() | st.none())))

@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from inspect import Parameter
 from typing import Any, Final, NamedTuple
 
-from .snapshot import snapshot
+from .snapshot import is_context, snapshot
 
-_FRAMEWORKS: Final = frozenset({"mcp", "fastmcp"})
-_CONTEXTS: Final = frozenset({"Context", "RequestContext", "ServerRequestContext", "FastMCPRequestContext"})
 _INJECTORS: Final = frozenset({"fastmcp", "uncalled_for"})
 _NAMED: Final = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
@@ -42,7 +39,7 @@ def binder(handler: Callable[..., Any], *, receiver: bool) -> Binder:
     """
     signature = inspect.signature(handler)
     parameters = list(signature.parameters.values())
-    injected = frozenset(p.name for p in parameters if _root(type(p.default)) in _INJECTORS)
+    injected = frozenset(p.name for p in parameters if type(p.default).__module__.partition(".")[0] in _INJECTORS)
     with_receiver = frozenset({parameters[0].name} if receiver else ()) | injected
 
     def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Bound:
@@ -50,29 +47,33 @@ def binder(handler: Callable[..., Any], *, receiver: bool) -> Binder:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         for name, value in bound.arguments.items():
-            if name not in skipped and not is_context(value):
+            if name not in skipped:
                 bound.arguments[name] = snapshot(value)
         return Bound(_arguments(signature, bound.arguments, skipped), bound.args, bound.kwargs)
 
     own = parameters[receiver:]
     if injected or any(p.kind not in _NAMED for p in own):
         return bind
-    return _by_name(bind, own, int(receiver))
+    return _quick(bind, own, int(receiver))
 
 
-def _by_name(bind: Binder, parameters: list[Parameter], receivers: int) -> Binder:
-    """Return a quicker binder for the way frameworks call: every argument by its name."""
+def _quick(bind: Binder, parameters: list[Parameter], receivers: int) -> Binder:
+    """Return a quicker binder for handlers whose arguments all have names; what it does not take is left to `bind`."""
     names = frozenset(p.name for p in parameters)
-    required = frozenset(p.name for p in parameters if p.default is Parameter.empty)
+    ordered = [p.name for p in parameters if p.kind is Parameter.POSITIONAL_OR_KEYWORD]
     defaults = {p.name: p.default for p in parameters if p.default is not Parameter.empty}
 
     def quick(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Bound:
-        if len(args) != receivers or not required <= kwargs.keys() <= names:
-            return bind(args, kwargs)
         given = {**defaults, **kwargs}
-        contexts = {name: value for name, value in given.items() if is_context(value)}
-        judged = {name: snapshot(value) for name, value in given.items() if name not in contexts}
-        return Bound(judged, args, {**judged, **contexts})
+        if placed := ordered[: max(0, len(args) - receivers)]:
+            given.update(zip(placed, args[receivers:], strict=False))
+        fits = given.keys() == names and receivers <= len(args) == receivers + len(placed)
+        if not fits or (placed and not kwargs.keys().isdisjoint(placed)):
+            return bind(args, kwargs)
+        held = {name: snapshot(value) for name, value in given.items()}
+        contexts = [name for name, value in held.items() if is_context(value)]
+        judged = {name: value for name, value in held.items() if name not in contexts} if contexts else held
+        return Bound(judged, args[:receivers], held)
 
     return quick
 
@@ -90,18 +91,3 @@ def _arguments(signature: inspect.Signature, values: Mapping[str, Any], skipped:
             raise TypeError(f"argument `{min(twice)}` is given twice, by position and by name")
         arguments.update(given)
     return arguments
-
-
-def is_context(value: object) -> bool:
-    """Return whether `value` is a framework's own context, which no agent can send."""
-    kind: Any = type(value)
-    return _is_context(kind)
-
-
-@lru_cache(maxsize=512)
-def _is_context(kind: Any) -> bool:
-    return any(_root(base) in _FRAMEWORKS and base.__name__ in _CONTEXTS for base in kind.__mro__)
-
-
-def _root(kind: type) -> str:
-    return str(kind.__module__).partition(".")[0]

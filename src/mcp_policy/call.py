@@ -7,7 +7,7 @@ is denied (`invalid_call`), whatever the policy says. Nothing is coerced.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from .values import NotJson, fields
 
@@ -40,7 +40,7 @@ class Principal(_Principal):
         roles: Iterable[str] = (),
         scopes: Iterable[str] = (),
         claims: Mapping[str, Any] | None = None,
-    ) -> Principal:
+    ) -> Self:
         for name, value in (("id", id), ("issuer", issuer), ("client", client)):
             if value is not None and type(value) is not str:
                 raise TypeError(f"`{name}` is a string or None, not {type(value).__name__}")

@@ -43,7 +43,7 @@ DEFAULT_TTL: Final = 900.0
 
 
 class Place(NamedTuple):
-    """Where a rule stands: the pointer to its section (`/servers/prod/tools`) and its key there, None for `all_tools`."""
+    """Where a rule stands: the pointer to its section (`/servers/prod/tools`), its key there (None for `all_tools`)."""
 
     section: str
     key: str | None
@@ -119,7 +119,12 @@ class Document:
 
     def names(self, tool: str) -> bool:
         """Tell whether the document says anything of this tool that it does not say of every tool."""
-        return self._excepts or tool in self.spelt_out or any(matches(tool) for matches in self._matchers)
+        if self._excepts or tool in self.spelt_out:
+            return True
+        for matches in self._matchers:  # noqa: SIM110  # `any` costs more than all the rest of a new name
+            if matches(tool):
+                return True
+        return False
 
     def variant(self, call: ToolCall) -> tuple[str | None, str | None]:
         """Return what else a plan depends on: the server, where it has a section, and the category, where any is

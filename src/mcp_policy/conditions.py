@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from .call import ToolCall
-from .operators import AGAINST, ERRS, FAILS, HOLDS, ODD, OPERATORS, SHIFT, Operator
+from .operators import AGAINST, ERRS, FAILS, HOLDS, OPERATORS, SHIFT, Operator
 from .paths import Path, Star, has_star, parse_path
 from .values import NotJson, canonical, elements, fields, plain
 
@@ -73,7 +73,7 @@ class Item(NamedTuple):
 
 
 def finder(path: Path, category_of: CategoryOf) -> Callable[[ToolCall], Any]:
-    """Return the function that finds what `path` leads to in a call: a raw value, or `Missing`. The path has no `[*]`."""
+    """Return the function that finds what `path` (without `[*]`) leads to in a call: a raw value, or `Missing`."""
     start, steps = _root(path.root, category_of), path.steps
     if path.root == "args" and len(steps) == 1 and type(steps[0]) is str:
         return _argument(steps[0])
@@ -157,11 +157,16 @@ def compile_condition(raw: dict[str, Any], place: str, category_of: CategoryOf) 
     operator, path = OPERATORS[raw["op"]], parse_path(raw["path"])
     value_from = raw.get("value_from")
     odd = FAILS if place == REQUIRE else ERRS
+    reference = None
     if value_from is None:
         judge = _judge_value(operator, raw["value"], odd)
     else:
-        judge = _judge_reference(operator, finder(parse_path(value_from), category_of), odd)
-    outcome = _every(path, judge, place, category_of) if has_star(path) else _single(path, judge, category_of)
+        reference = finder(parse_path(value_from), category_of)
+        judge = _judge_reference(operator, reference, odd)
+    if has_star(path):
+        outcome = _every(path, judge, operator, reference, place, category_of)
+    else:
+        outcome = _single(path, judge, category_of)
     reads = tuple((text, parse_path(text)) for text in (raw["path"], value_from) if text is not None)
     return Condition(outcome, operator, path, raw["path"], raw.get("value"), value_from, reason_of(raw), reads)
 
@@ -179,14 +184,21 @@ def _single(path: Path, judge: Judge, category_of: CategoryOf) -> Outcome:
     return lambda call: judge(find(call), call)
 
 
-def _every(path: Path, judge: Judge, place: str, category_of: CategoryOf) -> Outcome:
+def _every(
+    path: Path,
+    judge: Judge,
+    operator: Operator,
+    reference: Callable[[ToolCall], Any] | None,
+    place: str,
+    category_of: CategoryOf,
+) -> Outcome:
     start, steps, combine = _root(path.root, category_of), path.steps, _all if place == REQUIRE else _any
 
     def outcome(call: ToolCall) -> int:
-        try:
-            return combine({judge(found, call) for found in _walk_all(start(call), steps)})
-        except NotJson:
-            return ERRS
+        codes = {judge(found, call) for found in _walk_all(start(call), steps)}
+        if not codes and reference is not None:  # an absent or unfit reference counts also where there is no element
+            codes = {_refer(operator, reference, call)[0]} - {HOLDS}
+        return combine(codes)
 
     return outcome
 
@@ -205,7 +217,7 @@ def _any(codes: set[int]) -> int:
 
 
 def _judge_value(operator: Operator, value: Any, odd: int) -> Judge:
-    test, absent, kinds = operator.make(value), _absent(operator, value), operator.kinds
+    test, absent, kinds, proper = operator.make(value), _absent(operator, value), operator.kinds, operator.proper
 
     def judge(found: Any, call: ToolCall) -> int:
         if found is ABSENT:
@@ -214,8 +226,9 @@ def _judge_value(operator: Operator, value: Any, odd: int) -> Judge:
             found = _plain_or_wrong(found)
         if found is WRONG or (kinds is not None and type(found) not in kinds):
             return ERRS
-        code = test(found)
-        return odd if code == ODD else code
+        if proper is not None and proper(found) is None:
+            return odd
+        return test(found)
 
     return judge
 
@@ -229,25 +242,30 @@ def _absent(operator: Operator, value: Any) -> int:
     return AGAINST if operator.negative else FAILS
 
 
-def _judge_reference(operator: Operator, find: Callable[[ToolCall], Any], odd: int) -> Judge:
+def _judge_reference(operator: Operator, reference: Callable[[ToolCall], Any], odd: int) -> Judge:
     """Wrong types come first, then an absent reference, which counts against the call, then an absent value."""
-    kinds = operator.kinds
+    kinds, proper = operator.kinds, operator.proper
 
     def judge(found: Any, call: ToolCall) -> int:
-        subject, value = _plain_or_wrong(found), _plain_or_wrong(find(call))
-        if (
-            subject is WRONG
-            or value is WRONG
-            or (subject is not ABSENT and kinds is not None and type(subject) not in kinds)
-        ):
+        found = _plain_or_wrong(found)
+        if found is WRONG or (found is not ABSENT and kinds is not None and type(found) not in kinds):
             return ERRS
-        if value is ABSENT:
-            return AGAINST
-        if operator.refuse(value) is not None:
+        code, value = _refer(operator, reference, call)
+        if code == ERRS:
             return ERRS
-        return _judge_value(operator, value, odd)(subject, call)
+        if code == HOLDS:
+            return _judge_value(operator, value, odd)(found, call)
+        return odd if found is not ABSENT and proper is not None and proper(found) is None else AGAINST
 
     return judge
+
+
+def _refer(operator: Operator, reference: Callable[[ToolCall], Any], call: ToolCall) -> tuple[int, Any]:
+    """Return what a reference leads to, and HOLDS where the operator can take it, AGAINST where it is absent."""
+    value = _plain_or_wrong(reference(call))
+    if value is ABSENT:
+        return AGAINST, None
+    return (ERRS if value is WRONG or operator.refuse(value) is not None else HOLDS), value
 
 
 def _plain_or_wrong(found: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from .document_json import scan_json
 from .errors import PolicyError, Problem, ProblemCode, Trail, json_type, pointer_of, readable, short
-from .reading import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, Position, Reading, position_of, refused
+from .reading import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, TOO_DEEP_TO_READ, Position, Reading, position_of, refused
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_DIGITS", "Format", "Locate", "plain_copy", "read", "scan"]
 
@@ -99,7 +99,7 @@ def _scan_toml(text: str) -> Reading:
     try:
         tree = tomllib.loads(text)
     except RecursionError:
-        raise refused(ProblemCode.TOO_DEEP, f"more than {MAX_DEPTH} levels are nested") from None
+        raise refused(ProblemCode.TOO_DEEP, TOO_DEEP_TO_READ) from None
     except ValueError as error:  # TOMLDecodeError is one, and so is an integer beyond what Python converts
         message, position = _toml_message(str(error), text)
         twice = re.match(r"Cannot (?:overwrite|declare|mutate)|Duplicate", message)

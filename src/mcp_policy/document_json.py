@@ -18,7 +18,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .errors import Problem, ProblemCode, escape
-from .reading import MAX_DEPTH, MAX_DIGITS, Place, Position, Reading, position_of, refused
+from .reading import MAX_DEPTH, MAX_DIGITS, TOO_DEEP_TO_READ, Place, Position, Reading, position_of, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -61,7 +61,7 @@ def _loaded(text: str) -> tuple[object, bool]:
     except ValueError as error:  # by one of the functions above, or an integer beyond what Python converts
         raise refused(ProblemCode.INVALID_JSON, _number_message(error), _refused_number(text)) from None
     except RecursionError:
-        raise refused(ProblemCode.TOO_DEEP, f"more than {MAX_DEPTH} levels are nested") from None
+        raise refused(ProblemCode.TOO_DEEP, TOO_DEEP_TO_READ) from None
 
 
 class _NotJsonError(ValueError):
@@ -229,10 +229,13 @@ def _positions(text: str) -> Callable[[int], Position]:
 
 def _refused_number(text: str) -> Position | None:
     """Return where the first number stands that `_loaded` refuses."""
-    for token in _TOKEN.finditer(text):
-        if token[0][0] in "-0123456789NI":
-            try:
-                JSONDecoder(parse_float=_float, parse_int=_integer, parse_constant=_constant).decode(token[0])
-            except ValueError:
-                return position_of(text, token.start())
-    return None
+    numbers = (token for token in _TOKEN.finditer(text) if token[0][0] in "-0123456789NI")
+    return next((position_of(text, number.start()) for number in numbers if _is_refused(number[0])), None)
+
+
+def _is_refused(number: str) -> bool:
+    try:
+        JSONDecoder(parse_float=_float, parse_int=_integer, parse_constant=_constant).decode(number)
+    except ValueError:
+        return True
+    return False

@@ -90,7 +90,7 @@ class PolicyEngine:
             if type(verdict) is Decision:
                 return verdict
             return _drive(self._settle(plans, verdict, call, take=False))
-        except Exception:
+        except Exception:  # noqa: BLE001  # whatever fails, the call is denied
             return _failed()
 
     def authorize(self, call: ToolCall) -> Decision:
@@ -103,7 +103,7 @@ class PolicyEngine:
             if verdict.simple:
                 return self._take(verdict, call)
             return _drive(self._settle(plans, verdict, call, take=True))
-        except Exception:
+        except Exception:  # noqa: BLE001  # whatever fails, the call is denied
             return _failed()
 
     def _take(self, claim: Claim, call: ToolCall) -> Decision:
@@ -113,8 +113,8 @@ class PolicyEngine:
             receipt = self._limits.acquire(asked)
             if type(receipt) is not Receipt:
                 receipt = _at_once(receipt)
-        except Exception as error:
-            log.error("the limit store cannot answer: %r", error)
+        except Exception as error:  # noqa: BLE001  # whatever a store raises, it cannot answer
+            log.error("the limit store cannot answer: %r", error)  # noqa: TRY400  # one line, however often
             receipt = unanswered(asked)
         return claim.grant(receipt) if receipt.taken else limited(claim, receipt)
 
@@ -126,7 +126,7 @@ class PolicyEngine:
             if type(verdict) is Decision:
                 return verdict
             return await _drive_async(self._settle(plans, verdict, call, take=True))
-        except Exception:
+        except Exception:  # noqa: BLE001  # whatever fails, the call is denied
             return _failed()
 
     def explain(self, call: ToolCall) -> Explanation:
@@ -209,7 +209,9 @@ def _is_own(record: Approval, by: str | Principal) -> bool:
 
 
 def _failed() -> Decision:
-    log.exception("the policy engine failed; the call is denied")
+    log.exception(  # noqa: LOG004  # called while an exception is handled
+        "the policy engine failed; the call is denied"
+    )
     return Decision(
         Effect.DENY, (Reason(ReasonCode.INTERNAL_ERROR, "the policy could not be evaluated, so the call is denied"),)
     )
@@ -222,7 +224,7 @@ def _drive(steps: Generator[Callable[[], Any], Any, Answer]) -> Answer:
         while True:
             try:
                 answer = _at_once(question())
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # the generator knows what it means
                 question = steps.throw(error)
             else:
                 question = steps.send(answer)
@@ -248,7 +250,7 @@ async def _drive_async(steps: Generator[Callable[[], Any], Any, Answer]) -> Answ
                 answer = question()
                 if isinstance(answer, Awaitable):
                     answer = await answer
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # the generator knows what it means
                 question = steps.throw(error)
             else:
                 question = steps.send(answer)

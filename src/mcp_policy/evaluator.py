@@ -90,7 +90,7 @@ class _Findings:
 
     def __init__(self, hidden: tuple[Reason, ...]) -> None:
         self.hidden = list(hidden)
-        self.listed = False
+        self.listed: list[str] = []
         self.denials: list[Reason] = []
         self.limits: list[Limit] = []
         self.asks: list[Reason] = []
@@ -113,7 +113,7 @@ def judge(plan: Plan, outcomes: tuple[int, ...], *, with_shadow: bool) -> Ruling
         return Ruling(Effect.DENY, tuple(found.denials), shadowed=found.shadowed)
     return Ruling(
         Effect.ALLOW,
-        (_allowed(plan, found.listed),),
+        _allowed(plan, found.listed),
         tuple(found.limits),
         tuple(found.asks),
         found.ttl,
@@ -130,12 +130,11 @@ def _apply(rule: Rule, may_list: bool, codes: Iterator[int], found: _Findings, w
     if when == FAILS:
         return
     if when in (HOLDS, OPEN) and may_list and (rule.action == "allow" or not rule.shadow):
-        found.listed = True
+        found.listed.append(rule.pointer)
     if when == OPEN or (rule.shadow and not with_shadow):
         return
     found.shadowed |= rule.shadow
-    if when == ERRS:
-        assert rule.when is not None  # only a condition can err
+    if when == ERRS and rule.when is not None:
         found.denials.append(errs(rule.when, code >> SHIFT))
         return
     found.reads |= rule.reads
@@ -188,14 +187,11 @@ def _unlisted(plan: Plan) -> Reason:
     )
 
 
-def _allowed(plan: Plan, listed: bool) -> Reason:
+def _allowed(plan: Plan, listed: list[str]) -> tuple[Reason, ...]:
     if listed:
-        return Reason(ReasonCode.ALLOWED, "the policy allows this call")
-    return Reason(
-        ReasonCode.DEFAULT_ALLOW,
-        "the policy does not list this tool and allows what it does not list",
-        plan.default_rule,
-    )
+        return tuple(Reason(ReasonCode.ALLOWED, "the policy allows this call", rule) for rule in listed)
+    message = "the policy does not list this tool and allows what it does not list"
+    return (Reason(ReasonCode.DEFAULT_ALLOW, message, plan.default_rule),)
 
 
 def _cost_errs(limit: Limit) -> Reason:
@@ -234,7 +230,7 @@ def _cost_outcome(cost: Callable[[ToolCall], int | None]) -> Outcome:
 
 
 def open_outcomes(plan: Plan, call: ToolCall) -> tuple[int, ...]:
-    """Return the outcomes of a plan's conditions where the arguments are not known yet: OPEN where they would decide."""
+    """Return the outcomes of a plan's conditions while the arguments are not known: OPEN where they would decide."""
     codes: list[int] = []
     for rule, _ in plan.entries:
         if rule.when is not None:

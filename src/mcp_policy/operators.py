@@ -18,14 +18,13 @@ from .patterns import compile_glob
 from .regexes import MAX_SUBJECT, compile_regex
 from .values import comparable, equal, is_number
 
-# Outcome codes. AGAINST: absent, where absence counts against the call. ODD: no plain path or URL, which `require` calls
-# not held and every other place a wrong type. A clause adds the place of its deciding condition in the bits above MASK.
+# Outcome codes. AGAINST: absent, where absence counts against the call. OPEN: not known yet. A clause adds the
+# place of its deciding condition in the bits above MASK.
 HOLDS: Final = 0
 FAILS: Final = 1
 AGAINST: Final = 2
 ERRS: Final = 3
-ODD: Final = 4
-OPEN: Final = 5
+OPEN: Final = 4
 MASK: Final = 7
 SHIFT: Final = 3
 
@@ -45,6 +44,8 @@ class Operator(NamedTuple):
     make: Callable[[Any], Test]
     verb: str
     """What it says of a value, in words; `{}` is the document's value."""
+    proper: Callable[[Any], object | None] | None = None
+    """None for a string that is not what it has to be: `require` calls that not held, every other place a wrong type."""
     negative: bool = False
     """Absence counts against the call."""
     value_from: bool = True
@@ -183,7 +184,9 @@ def _contains(value: Any) -> Test:
     def test(found: Any) -> int:
         if type(found) is list:
             return HOLDS if any(equal(item, value) for item in found) else FAILS
-        return HOLDS if value in found else FAILS if type(value) is str else ERRS
+        if type(value) is not str:
+            return ERRS
+        return HOLDS if value in found else FAILS
 
     return test
 
@@ -242,9 +245,7 @@ def _within(value: str | list[str]) -> Test:
     directories = [resolve_path(path) or () for path in ([value] if type(value) is str else value)]
 
     def test(found: str) -> int:
-        path = resolve_path(found)
-        if path is None:
-            return ODD
+        path = resolve_path(found) or ()
         return HOLDS if any(path[: len(directory)] == directory for directory in directories) else FAILS
 
     return test
@@ -274,9 +275,7 @@ def _host_in(hosts: list[str]) -> Test:
     below = tuple(f".{plain_host(host[2:])}" for host in hosts if host.startswith("*."))
 
     def test(found: str) -> int:
-        host = url_host(found)
-        if host is None:
-            return ODD
+        host = url_host(found) or ""
         return HOLDS if host in exact or host.endswith(below) else FAILS
 
     return test
@@ -367,7 +366,7 @@ OPERATORS: Final[dict[str, Operator]] = {
         Operator("length_lte", *_SIZED, _count, _length_lte, "has at most {} elements"),
         Operator("length_gte", *_SIZED, _count, _length_gte, "has at least {} elements"),
         Operator("keys_in", *_OBJECT, _keys, _keys_in, "has no keys besides {}"),
-        Operator("within", *_PATH, _paths, _within, "stays within {}"),
-        Operator("host_in", *_LINK, _hosts, _host_in, "has its host among {}"),
+        Operator("within", *_PATH, _paths, _within, "stays within {}", resolve_path),
+        Operator("host_in", *_LINK, _hosts, _host_in, "has its host among {}", url_host),
     )
 }

@@ -50,13 +50,10 @@ class Plans(dict[str, Decide]):
             if tool not in self:
                 self[tool] = decide
                 if tool not in document.spelt_out:
-                    self._forget_oldest(tool)
+                    self._invented.append(tool)
+                    if len(self._invented) > CACHED_NAMES:
+                        del self[self._invented.popleft()]
         return decide
-
-    def _forget_oldest(self, newest: str) -> None:
-        self._invented.append(newest)
-        if len(self._invented) > CACHED_NAMES:
-            del self[self._invented.popleft()]
 
     def digest(self) -> str:
         """Return the digest of the policy, which approvals are bound to."""

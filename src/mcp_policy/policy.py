@@ -125,12 +125,8 @@ def _checked(reading: Reading) -> Policy:
 def _distinct(read: tuple[Problem, ...], found: list[Problem]) -> list[Problem]:
     """Leave out what says the same of the same place again, and what is wrong with the null that stands for no JSON."""
     unread = {problem.pointer for problem in read if problem.code in _ABOUT_VALUES}
-    kept = {
-        (problem.pointer, problem.code): problem
-        for problem in reversed(found)
-        if not (problem.pointer in unread and problem.code in _ABOUT_VALUES)
-    }
-    return [*read, *reversed(kept.values())]
+    kept = (problem for problem in found if not (problem.pointer in unread and problem.code in _ABOUT_VALUES))
+    return [*read, *dict.fromkeys(kept)]
 
 
 def _placed(found: list[Problem], places: Places) -> list[Problem]:

@@ -16,6 +16,8 @@ MAX_DEPTH: Final = 64
 MAX_DIGITS: Final = 4_000
 """Most digits that an integer may have."""
 
+TOO_DEEP_TO_READ: Final = f"nested too deep to be read; a document has at most {MAX_DEPTH} levels"
+
 Position: TypeAlias = tuple[int, int]
 """Line and column, both from 1; columns count characters."""
 

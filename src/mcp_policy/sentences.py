@@ -25,7 +25,7 @@ def errs(item: Item, place: int) -> Reason:
 
 
 def must(item: Item, place: int, code: ReasonCode) -> Reason:
-    """Return the reason of an item that stops a call: a `require` at the condition that does not hold, else all of it."""
+    """Return the reason of an item that stops a call: a `require` at the condition that fails, else all of it."""
     if item.kind == REQUIRE:
         condition = item.conditions[place]
         said = condition.reason or item.reason or item.rule_reason

@@ -145,13 +145,14 @@ def _counter(limits: tuple[Limit, ...]) -> Counter:
 
 def _asker(counters: tuple[Counter, ...]) -> Ask:
     """Return the function that says what a call asks of its counters."""
-    if len(counters) == 1 and counters[0].cost is not None:
-        spec, key, cost, _ = counters[0]
-        return lambda call: [(spec, key(call), cost)]
-    parts = tuple((spec, key, _cost_of(limits) if cost is None else cost) for spec, key, cost, limits in counters)
-    if all(isinstance(cost, int) for _, _, cost in parts):
-        return lambda call: [(spec, key(call), cost) for spec, key, cost in parts]  # type: ignore[misc]  # all are int
-    return lambda call: [(spec, key(call), cost if isinstance(cost, int) else cost(call)) for spec, key, cost in parts]
+    fixed = [(spec, key, cost) for spec, key, cost, _ in counters if cost is not None]
+    if len(fixed) == len(counters) == 1:
+        only, key_of, cost_of = fixed[0]
+        return lambda call: [(only, key_of(call), cost_of)]
+    if len(fixed) == len(counters):
+        return lambda call: [(spec, key(call), cost) for spec, key, cost in fixed]
+    parts = [(spec, key, _cost_of(limits)) for spec, key, _, limits in counters]
+    return lambda call: [(spec, key(call), cost(call)) for spec, key, cost in parts]
 
 
 def _cost_of(limits: tuple[Limit, ...]) -> Callable[[ToolCall], int]:
@@ -253,8 +254,8 @@ def _ask_limits(
         return Receipt(True, (), 0.0, ())
     try:
         receipt: Receipt = yield partial(ask, asked)
-    except Exception as error:
-        log.error("the limit store cannot answer: %r", error)
+    except Exception as error:  # noqa: BLE001  # whatever a store raises, it cannot answer
+        log.error("the limit store cannot answer: %r", error)  # noqa: TRY400  # one line, however often
         return unanswered(asked)
     return receipt
 
@@ -284,12 +285,11 @@ def _settle_approval(claim: Claim, call: ToolCall, state: State, *, take: bool) 
     try:
         binding = bind(state.policy_digest(), call, claim.ruling.reads)
     except NotJson as error:
-        flaw = f"this call cannot be put to a person: it holds {error}"
-        return Decision(Effect.DENY, (Reason(ReasonCode.INVALID_CALL, flaw, claim.ruling.asks[0].rule),))
+        return _cannot_ask(claim.ruling, error)
     try:
         return (yield from _settle_bound(claim, call, state, binding, receipt, take=take))
     except _StoreFailed as error:
-        log.error("the approval store cannot answer: %r", error.__cause__)
+        log.error("the approval store cannot answer: %r", error.__cause__)  # noqa: TRY400  # one line, however often
         return _no_room(claim, receipt)
 
 
@@ -382,26 +382,44 @@ def _no_room(claim: Claim, receipt: Receipt) -> Decision:
 
 def _settle_shadow(shadow: Shadow, decision: Decision, call: ToolCall, state: State, *, take: bool) -> Steps:
     """Add what would have been. Shadow limits take only from a call that runs and would have run."""
-    if not decision.allowed or shadow.ruling.effect is Effect.DENY:
-        would_be, reasons = (
-            (Effect.DENY, shadow.ruling.reasons) if shadow.ruling.effect is Effect.DENY else decision[:2]
-        )
-        return decision._replace(would_be=would_be, shadow=reasons)
-    asks = shadow.ruling.asks if not any(reason.code is ReasonCode.APPROVED for reason in decision.reasons) else ()
+    if shadow.ruling.effect is Effect.DENY:
+        return decision._replace(would_be=Effect.DENY, shadow=shadow.ruling.reasons)
+    if decision.effect is Effect.LIMIT:
+        return decision._replace(would_be=Effect.LIMIT, shadow=decision.reasons)
+    approved = any(reason.code is ReasonCode.APPROVED for reason in decision.reasons)
+    asks = () if approved else shadow.ruling.asks
     really = take and not asks
     receipt = yield from _ask_limits(state.limits.acquire if really else state.limits.peek, shadow.demand, call)
     counters, _, refunds = shadow.demand
     evidence: Evidence = (counters, receipt, [*refunds] if really and receipt.taken else _NOTHING, None)
     if not (receipt.taken if really else _fits(receipt)):
         would_be, reasons = Effect.LIMIT, used_up(shadow.ruling.limits, counters, receipt)[0]
+    elif decision.effect is Effect.DENY:
+        would_be, reasons = Effect.DENY, decision.reasons
     elif asks:
-        would_be, reasons = Effect.APPROVE, asks
+        flaw = _unbindable(shadow.ruling, call)
+        if flaw is not None and shadow.document:
+            return flaw  # a malformed call is blocked in shadow too
+        would_be, reasons = (Effect.APPROVE, asks) if flaw is None else (Effect.DENY, flaw.reasons)
     else:
         would_be, reasons = Effect.ALLOW, shadow.ruling.reasons
     if shadow.document:
         return decision._replace(reasons=reasons, would_be=would_be, shadow=reasons, evidence=evidence)
-    taken = decision.evidence[:3] if decision.evidence else ((), receipt, _NOTHING)
+    taken = decision.evidence[:3] if decision.evidence else ((), Receipt(False, (), 0.0, ()), _NOTHING)
     return decision._replace(would_be=would_be, shadow=reasons, evidence=(*taken, evidence))
+
+
+def _unbindable(ruling: Ruling, call: ToolCall) -> Decision | None:
+    try:
+        bind("", call, ruling.reads)
+    except NotJson as error:
+        return _cannot_ask(ruling, error)
+    return None
+
+
+def _cannot_ask(ruling: Ruling, flaw: NotJson) -> Decision:
+    message = f"this call cannot be put to a person: it holds {flaw}"
+    return Decision(Effect.DENY, (Reason(ReasonCode.INVALID_CALL, message, ruling.asks[0].rule),))
 
 
 def refund(decision: Decision, limits: LimitStore | AsyncLimitStore) -> Generator[Question, Any, None]:

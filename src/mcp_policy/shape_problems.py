@@ -38,7 +38,7 @@ _BELOW: Final[dict[str, dict[str, str]]] = {
 }
 _MEMBERS: Final[dict[str, dict[str, str]]] = {
     "|entry": {"object": "rule", "list": "rule*"},
-    "|item": {"condition": "condition", "clause": "clause"},
+    "|item": {"condition": "item", "clause": "clause"},
     "|limit": {"object": "limit"},
     "|scalar": {"list": "scalar*"},
     "|cost": {"object": "length"},
@@ -56,6 +56,7 @@ _KEYS: Final[dict[str, tuple[str, ...]]] = {
         "approval": shapes.Approval,
     }.items()
 }
+_KEYS["item"] = (*_KEYS["condition"], "conditions")  # where a clause may stand, a condition may be a misspelt one
 _EXPECTED: Final = {
     "string_type": "a string",
     "float_type": "a number",
@@ -135,10 +136,7 @@ def _without_quotes(found: object, expected: str) -> str:
 
 
 def _unknown_key(key: str, holder: str) -> str:
-    known = _KEYS[holder]
-    if holder == "condition":
-        known = (*known, "conditions")
-    return f"the key `{readable(key)}` is unknown here; {hint(key, known)}"
+    return f"the key `{readable(key)}` is unknown here; {hint(key, _KEYS[holder])}"
 
 
 def _not_a_word(found: object, tokens: list[int | str], expected: str) -> tuple[ProblemCode, str]:

@@ -1,7 +1,8 @@
 """A copy of the arguments that nobody else holds, so that what was judged is what runs.
 
 Plain containers are copied all the way down, pydantic models and dataclasses field by field. Any other object is passed
-on as it is: its own code is never run to copy it. What is nested deeper than `MAX_DEPTH` is refused, cycles included.
+on as it is, its own code is never run to copy it; so is a framework's own context, which is no value. What is nested
+deeper than `MAX_DEPTH` is refused, cycles included.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from pydantic import BaseModel
 
 MAX_DEPTH: Final = 200
+_FRAMEWORKS: Final = frozenset({"mcp", "fastmcp"})
+_CONTEXTS: Final = frozenset({"Context", "RequestContext", "ServerRequestContext", "FastMCPRequestContext"})
 _ATOMS: Final = frozenset({str, int, float, bool, type(None), bytes})
 
 
@@ -42,6 +46,8 @@ def _rarer(value: Any, depth: int) -> Any:
         return _refill(copy.copy(value), enumerate(list.__iter__(value)), list.__setitem__, depth)
     if type(value) is tuple or (isinstance(value, tuple) and hasattr(value, "_fields")):
         return tuple.__new__(type(value), [snapshot(item, depth) for item in tuple.__iter__(value)])
+    if is_context(value):
+        return value
     if isinstance(value, set | bytearray):
         return copy.copy(value)
     if isinstance(value, BaseModel):
@@ -69,3 +75,15 @@ def _model(value: BaseModel, depth: int) -> BaseModel:
 def snapshot_mapping(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return `snapshot` of a mapping, as a plain dict. Raises `TooDeep`."""
     return {key: snapshot(item, 1) for key, item in arguments.items()}
+
+
+def is_context(value: object) -> bool:
+    """Return whether `value` is a framework's own context, which no agent can send."""
+    kind: Any = type(value)
+    return kind not in _ATOMS and _is_context(kind)
+
+
+@lru_cache(maxsize=512)
+def _is_context(kind: Any) -> bool:
+    roots = {base.__module__.partition(".")[0] for base in kind.__mro__ if base.__name__ in _CONTEXTS}
+    return not roots.isdisjoint(_FRAMEWORKS)

@@ -6,33 +6,47 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Final
 
+
+def _joined(name: str) -> str:
+    """Return `startsWith`, `Starts-With` and `starts_with` as one."""
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
+
+
 _LONGEST: Final = 40  # nobody misspells anything here at such length, and comparing takes quadratic time
 
 OPERATOR_NAMES_ELSEWHERE: Final = {
-    "=": "eq", "==": "eq", "===": "eq", "equals": "eq", "equal": "eq", "is": "eq",
-    "!=": "neq", "!==": "neq", "<>": "neq", "ne": "neq", "not_equals": "neq", "not_eq": "neq", "is_not": "neq",
-    "<": "lt", "less_than": "lt", "<=": "lte", "=<": "lte", "le": "lte", "max": "lte", "at_most": "lte",
-    ">": "gt", "greater_than": "gt", ">=": "gte", "=>": "gte", "ge": "gte", "min": "gte", "at_least": "gte",
-    "one_of": "in", "any_of": "in", "nin": "not_in", "none_of": "not_in", "not in": "not_in",
-    "overlaps": "intersects", "contains_any": "intersects", "includes": "contains", "has": "contains",
-    "not_includes": "not_contains", "startswith": "starts_with", "prefix": "starts_with",
-    "endswith": "ends_with", "suffix": "ends_with",
-    "match": "regex", "matches": "regex", "~": "regex", "=~": "regex", "re": "regex", "pattern": "regex",
-    "not_match": "not_regex", "not_matches": "not_regex", "!~": "not_regex", "like": "glob", "fnmatch": "glob",
-    "present": "exists", "is_set": "exists", "defined": "exists",
-    "max_length": "length_lte", "length_max": "length_lte", "min_length": "length_gte", "length_min": "length_gte",
-    "only_keys": "keys_in", "allowed_keys": "keys_in", "under": "within", "path_in": "within",
-    "host": "host_in", "domain_in": "host_in", "domain": "host_in",
-}  # fmt: skip
+    "eq": ("=", "==", "===", "equals", "equal", "is"),
+    "neq": ("!=", "!==", "<>", "ne", "notequals", "notequal", "noteq", "isnot"),
+    "lt": ("<", "lessthan", "below"),
+    "lte": ("<=", "=<", "le", "atmost", "max", "lessthanorequal"),
+    "gt": (">", "greaterthan", "above"),
+    "gte": (">=", "=>", "ge", "atleast", "min", "greaterthanorequal"),
+    "in": ("oneof", "anyof", "isin"),
+    "not_in": ("nin", "noneof"),
+    "intersects": ("overlaps", "containsany", "intersect"),
+    "contains": ("includes", "has", "contain"),
+    "not_contains": ("notincludes", "excludes", "doesnotcontain"),
+    "starts_with": ("prefix", "beginswith"),
+    "ends_with": ("suffix",),
+    "regex": ("match", "matches", "~", "=~", "re", "pattern", "regexp"),
+    "not_regex": ("notmatch", "notmatches", "!~"),
+    "glob": ("like", "fnmatch", "wildcard"),
+    "exists": ("present", "isset", "defined"),
+    "length_lte": ("maxlength", "lengthmax"),
+    "length_gte": ("minlength", "lengthmin"),
+    "keys_in": ("onlykeys", "allowedkeys"),
+    "within": ("under", "pathin"),
+    "host_in": ("host", "hostin", "domain", "domainin"),
+}
+"""What other policy languages call our operators; in lower case, without what joins words."""
+
+_MEANT: Final = {name: ours for ours, names in OPERATOR_NAMES_ELSEWHERE.items() for name in (*names, _joined(ours))}
 
 
 def operator_hint(found: str, known: tuple[str, ...]) -> str:
     """Return a sentence that leads from an unknown operator to a known one."""
-    name = _snake(found)
-    meant = OPERATOR_NAMES_ELSEWHERE.get(name)
-    if meant is None and name.replace("_", "") in OPERATOR_NAMES_ELSEWHERE:
-        meant = OPERATOR_NAMES_ELSEWHERE[name.replace("_", "")]
-    return f"did you mean `{meant}`?" if meant else hint(name, known)
+    meant = _MEANT.get(_joined(found[:_LONGEST]))
+    return f"did you mean `{meant}`?" if meant else hint(found, known)
 
 
 @lru_cache(maxsize=1024)
@@ -44,9 +58,3 @@ def hint(found: str, known: tuple[str, ...]) -> str:
     if len(known) == 1:
         return f"expected `{known[0]}`"
     return "known here: " + ", ".join(f"`{name}`" for name in known)
-
-
-def _snake(name: str) -> str:
-    """Return `startsWith` and `Starts-With` as `starts_with`."""
-    spaced = "".join(f"_{char.lower()}" if char.isupper() else char for char in name[:_LONGEST])
-    return spaced.replace("-", "_").replace("__", "_").strip("_ ")

@@ -39,7 +39,7 @@ class _Walk:
     def __init__(self) -> None:
         self.found: list[Problem] = []
         self.counters: dict[str, tuple[float, tuple[str, ...], Trail]] = {}
-        self.regexes: set[str] = set()
+        self.regexes: dict[str, str | None] = {}  # each with what is wrong with it
 
     def add(self, at: Trail, code: ProblemCode, message: str) -> None:
         self.found.append(Problem(pointer_of(at), code, message))
@@ -170,17 +170,17 @@ class _Walk:
             self.regex(value, at)
 
     def regex(self, pattern: str, at: Trail) -> None:
-        if pattern in self.regexes or len(self.regexes) > MAX_REGEXES:
-            return
-        self.regexes.add(pattern)
-        if len(self.regexes) > MAX_REGEXES:
-            message = f"a document has at most {MAX_REGEXES:,} distinct regular expressions"
-            self.add(at, ProblemCode.TOO_LARGE, message)
-            return
-        try:
-            compile_regex(pattern)
-        except ValueError as error:
-            self.add(at, ProblemCode.INVALID_REGEX, str(error))
+        if pattern not in self.regexes:
+            if len(self.regexes) > MAX_REGEXES:
+                return  # which was said of the first one beyond
+            is_beyond = len(self.regexes) == MAX_REGEXES
+            self.regexes[pattern] = None if is_beyond else _regex_problem(pattern)
+            if is_beyond:
+                message = f"a document has at most {MAX_REGEXES:,} distinct regular expressions"
+                self.add(at, ProblemCode.TOO_LARGE, message)
+        wrong = self.regexes[pattern]
+        if wrong is not None:
+            self.add(at, ProblemCode.INVALID_REGEX, wrong)
 
     # -- limits
 
@@ -238,6 +238,14 @@ class _Walk:
 # Documents say the same few windows over and over. Text only: as numbers, 1 and true would share a place in the cache.
 _window_text = lru_cache(maxsize=1024)(parse_window)
 _shorthand_text = lru_cache(maxsize=1024)(parse_shorthand)
+
+
+def _regex_problem(pattern: str) -> str | None:
+    try:
+        compile_regex(pattern)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _listed(value: object) -> list[Any]:

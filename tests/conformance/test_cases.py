@@ -30,7 +30,13 @@ def test_there_are_files() -> None:
 
 def test_a_wrong_expectation_fails() -> None:
     policy = {"version": "1", "tools": {"a": {}}}
-    wrong = {"effect": "deny", "codes": ["default_deny"], "rules": ["/default"], "retry_after": 5, "remaining": {"c": 1}}
+    wrong = {
+        "effect": "deny",
+        "codes": ["default_deny"],
+        "rules": ["/default"],
+        "retry_after": 5,
+        "remaining": {"c": 1},
+    }
     said = decide({"policy": policy, "steps": [{"call": {"tool": "a"}, "expect": wrong}]})
     assert len(said) == 5
 

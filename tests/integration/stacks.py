@@ -62,3 +62,8 @@ def refused(result: Any, effect: str, *codes: str) -> str:
 def same_as(result: Any, other: Any) -> bool:
     """Return whether two results are the same, byte for byte."""
     return result.model_dump_json(by_alias=True) == other.model_dump_json(by_alias=True)
+
+
+async def listed_by(client: Any) -> list[str]:
+    """Return the names of the tools that a client is shown."""
+    return [tool.name for tool in (await client.list_tools()).tools]

@@ -7,6 +7,7 @@ taken, and a sum over it.
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ class Model:
         taken = self.taken.get((counter, key), [(-math.inf, 0)])
         return taken[-1][1] - taken[self._gone(taken, window, late) - 1][1]
 
-    def live(self, counter: str, key: Key, window: float) -> int:
+    def moments(self, counter: str, key: Key, window: float) -> int:
         taken = self.taken.get((counter, key), [(-math.inf, 0)])
         return len(taken) - self._gone(taken, window, 0.0)
 
@@ -57,7 +58,10 @@ class Model:
 
     def take(self, spec: CounterSpec, key: Key, cost: int) -> None:
         taken = self.taken.setdefault((spec.counter, key), [(-math.inf, 0)])
-        taken.append((self.now, taken[-1][1] + cost))
+        total = taken[-1][1] + cost
+        if taken[-1][0] == self.now:
+            taken.pop()
+        taken.append((self.now, total))
 
     def _gone(self, taken: list[tuple[float, int]], window: float, late: float) -> int:
         # a cost counts at its own moment, also when the window is too short to be told from nothing
@@ -81,6 +85,7 @@ STEPS = st.one_of(
     st.sampled_from([0.0, 0.1, 1.0, 3.3, 10.0, 7.3, 1e-9, -5.0, 1e6]),
     st.floats(-20, 20, allow_nan=False),
 )
+BURST_STEPS = st.one_of(st.sampled_from([0.0, 1e-4, 1e-3, 1 / 512, 0.02]), st.floats(0, 0.005))  # of the window
 CALLS = st.lists(
     st.tuples(st.sampled_from(SPECS), st.sampled_from(KEYS), st.integers(0, 6)),
     min_size=1,
@@ -104,6 +109,13 @@ class LimitStoreContract:
     @pytest.fixture
     def store(self, clock: Clock) -> LimitStore:
         return self.make(clock)
+
+    @pytest.fixture
+    def busy_threads(self):
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        yield
+        sys.setswitchinterval(before)
 
     # -- one counter
 
@@ -298,7 +310,7 @@ class LimitStoreContract:
         clock.now = 0.0
         assert store.acquire([(spec(maximum=2), "k", ONE)]).at == 100.0
         clock.now = 159.0
-        assert not store.peek([(spec(maximum=2), "k", ONE)]).replies[0].retry_after == 0.0
+        assert store.peek([(spec(maximum=2), "k", ONE)]).replies[0].retry_after != 0.0
 
     @pytest.mark.parametrize("window", [5e-324, 1e-12, 1e-7])
     def test_a_window_too_short_for_the_clock_still_limits_its_moment(self, store, clock, window):
@@ -426,8 +438,8 @@ class LimitStoreContract:
 
     @given(
         st.sampled_from([1.0, 60.0, 0.37]),
-        st.lists(st.tuples(st.integers(1, 300), st.floats(0, 0.02), st.integers(1, 3)), min_size=1, max_size=6),
-        st.integers(1, 1_500),
+        st.lists(st.tuples(st.integers(1, 400), BURST_STEPS, st.integers(1, 3)), min_size=1, max_size=6),
+        st.sampled_from([10, 500, 1_500, 10_000]),
     )
     def test_crowded_keys_never_admit_too_much_and_come_back_in_time(self, window: float, bursts, maximum: int):
         limit = CounterSpec("c", window, maximum, False)
@@ -444,7 +456,7 @@ class LimitStoreContract:
                 used = receipt.replies[0].used - cost * receipt.taken
                 assert exact <= used <= model.used("c", "k", window, late=late)
                 assert receipt.taken == (used + cost <= maximum)
-                crowded = crowded or model.live("c", "k", window) >= self.resolution
+                crowded = crowded or model.moments("c", "k", window) >= self.resolution
                 assert crowded or used == exact
                 if receipt.taken:
                     model.take(limit, "k", cost)
@@ -452,7 +464,7 @@ class LimitStoreContract:
 
     # -- threads
 
-    def test_threads_never_take_more_than_there_is_and_never_wait_for_each_other(self, store):
+    def test_threads_never_take_more_than_there_is_and_never_wait_for_each_other(self, store, busy_threads):
         a, b = (spec("a", 500), "k", ONE), (spec("b", 700), "k", ONE)
         calls: Sequence[list[tuple[CounterSpec, Key, int]]] = [[a, b], [b, a], [a], [b]]
         taken: list[str] = []

@@ -28,14 +28,22 @@ class Difference(NamedTuple):
     reference: Verdict
 
     def __str__(self) -> str:
-        return (f"seed {self.seed}, step {self.number}\npolicy {json.dumps(self.policy)}\nstep {self.step!r:.3000}\n"
-                f"engine    {self.engine}\nreference {self.reference}")
+        return (
+            f"seed {self.seed}, step {self.number}\npolicy {json.dumps(self.policy)}\nstep {self.step!r:.3000}\n"
+            f"engine    {self.engine}\nreference {self.reference}"
+        )
 
 
 def tool_call(raw: Tree) -> ToolCall:
     who = raw["principal"]
-    return ToolCall(raw["tool"], raw["arguments"], server=raw["server"], session=raw["session"], context=raw["context"],
-                    principal=None if who is None else Principal(**who))
+    return ToolCall(
+        raw["tool"],
+        raw["arguments"],
+        server=raw["server"],
+        session=raw["session"],
+        context=raw["context"],
+        principal=None if who is None else Principal(**who),
+    )
 
 
 def verdict(decision: Decision) -> Verdict:
@@ -71,10 +79,10 @@ class Pair:
         if step["do"] == "authorize" and str(decision.effect) == "approve" and decision.approval is not None:
             self.last_asked = decision.approval.id
         record = self.state.approvals.get(self.state.last_asked)
-        if step["then"] and answer.effect == "approve" and record and record["status"] == "pending" and self.last_asked:
-            if self.now < record["expires"] and step["do"] == "authorize":
-                getattr(self.engine, step["then"])(self.last_asked, by="reviewer")
-                record["status"] = {"approve": "approved", "reject": "rejected"}[step["then"]]
+        pending = record and record["status"] == "pending" and self.now < record["expires"] and self.last_asked
+        if record and pending and step["then"] and answer.effect == "approve" and step["do"] == "authorize":
+            getattr(self.engine, step["then"])(self.last_asked, by="reviewer")
+            record["status"] = {"approve": "approved", "reject": "rejected"}[step["then"]]
         return verdict(decision), answer
 
 
@@ -96,8 +104,15 @@ def compare(policy: Tree, steps: list[Tree], seed: int = 0, hits: Counter[str] |
 def run(seed: int, calls: int = 10, hits: Counter[str] | None = None) -> Difference | None:
     """One policy and its calls, from one seed."""
     maker = Maker(seed)
-    policy = maker.policy()
-    return compare(policy, maker.steps(calls), seed, hits)
+    return compare(maker.policy(), maker.steps(calls), seed, hits)
+
+
+def told(found: Difference, calls: int = 10) -> str:
+    """The difference on the smallest policy and the fewest steps that show it."""
+    maker = Maker(found.seed)
+    maker.policy()
+    found, steps = shrink(found, maker.steps(calls)[: found.number + 1])
+    return f"{found}\nafter {steps[:-1]!r:.3000}"
 
 
 def smaller(policy: Any) -> list[Any]:
@@ -106,8 +121,10 @@ def smaller(policy: Any) -> list[Any]:
         less: list[Any] = [{k: v for k, v in policy.items() if k != key} for key in policy]
         return less + [{**policy, key: each} for key, value in policy.items() for each in smaller(value)]
     if isinstance(policy, list):
-        less = [policy[:n] + policy[n + 1:] for n in range(len(policy))]
-        return less + [[*policy[:n], each, *policy[n + 1:]] for n, value in enumerate(policy) for each in smaller(value)]
+        less = [policy[:n] + policy[n + 1 :] for n in range(len(policy))]
+        return less + [
+            [*policy[:n], each, *policy[n + 1 :]] for n, value in enumerate(policy) for each in smaller(value)
+        ]
     return []
 
 
@@ -116,7 +133,7 @@ def shrink(found: Difference, steps: list[Tree]) -> tuple[Difference, list[Tree]
     progress = True
     while progress:
         progress = False
-        tries = [(found.policy, steps[:n] + steps[n + 1:]) for n in range(len(steps))]
+        tries = [(found.policy, steps[:n] + steps[n + 1 :]) for n in range(len(steps))]
         tries += [(policy, steps) for policy in smaller(found.policy)]
         for policy, fewer in tries:
             try:

@@ -56,27 +56,112 @@ REGEXES = ("^a", "b$", "[0-9]+", "^feat/[a-z]+$", "(?i)AB", "^$", "a|x", "a{2,}"
 # What only a call may hold
 NUMBERISH = (*NUMBERS, Decimal("0.1"), Decimal("1.00"), Decimal("1.5"), Decimal(BIG), -0.0, 1e300, 0.30000000000000004)
 STRINGISH = (*STRINGS, "feat/x\n", "aa", "a\nb", "\U0001f600", "b\ud800", "a" * 16384, "a" * 16385)
-LISTISH = (*LISTS, ("a", 1), (1, 2), [None], [1, None, "a"], [0.1, Decimal("0.1")], [Decimal(1)], [{"k": 1}, {"k": "ab"}],
-           [{"k": 1}, {}], [{"k": 5}, {"k": 3}], [{}, None], ({"k": "a"},), [[1, 2], []])
-OBJECTISH = (*OBJECTS, {"k": None}, {"k": [{"k": 1}]}, Point(), Point(5), Model(), Model(k="ab"), MappingProxyType({"k": 1}),
-             Point(Point(1)), {"k": {"k": 1}}, {"k": ["a"]}, {"k": 3})
-PATHS = (*DIRECTORIES, "/srv/a/b", "/srv/a/..", "/srva", "srv/a", "", "/srv\0/a", "//srv/./a", "/srv/../../srv/a", "~/a")
-URLS = ("https://a.example/", "http://x.corp.example:80/a", "https://corp.example", "https://a.example@evil.example/",
-        "ftp://a.example/", "HTTPS://A.EXAMPLE", "http://[::1]/", "http://10.0.0.1/", "http://10.1/", "https://a.example.",
-        "https://evil.example/", "http://[::ffff:10.0.0.1]", "https://a.example\\@evil.example/", "https://a.example:/",
-        "https://a.example:99999/", "https://a.example/ x", "https://a..example/", "https://x.example?a.example")
+LISTISH = (
+    *LISTS,
+    ("a", 1),
+    (1, 2),
+    [None],
+    [1, None, "a"],
+    [0.1, Decimal("0.1")],
+    [Decimal(1)],
+    [{"k": 1}, {"k": "ab"}],
+    [{"k": 1}, {}],
+    [{"k": 5}, {"k": 3}],
+    [{}, None],
+    ({"k": "a"},),
+    [[1, 2], []],
+)
+OBJECTISH = (
+    *OBJECTS,
+    {"k": None},
+    {"k": [{"k": 1}]},
+    Point(),
+    Point(5),
+    Model(),
+    Model(k="ab"),
+    MappingProxyType({"k": 1}),
+    Point(Point(1)),
+    {"k": {"k": 1}},
+    {"k": ["a"]},
+    {"k": 3},
+)
+PATHS = (
+    *DIRECTORIES,
+    "/srv/a/b",
+    "/srv/a/..",
+    "/srva",
+    "srv/a",
+    "",
+    "/srv\0/a",
+    "//srv/./a",
+    "/srv/../../srv/a",
+    "~/a",
+)
+URLS = (
+    "https://a.example/",
+    "http://x.corp.example:80/a",
+    "https://corp.example",
+    "https://a.example@evil.example/",
+    "ftp://a.example/",
+    "HTTPS://A.EXAMPLE",
+    "http://[::1]/",
+    "http://10.0.0.1/",
+    "http://10.1/",
+    "https://a.example.",
+    "https://evil.example/",
+    "https://a.example:8443/x?y#z",
+    "http://a.b.corp.example",
+    "http://[::ffff:10.0.0.1]",
+    "https://a.example\\@evil.example/",
+    "https://a.example:/",
+    "https://a.example:99999/",
+    "https://a.example/ x",
+    "https://a..example/",
+    "https://x.example?a.example",
+)
 ODD: tuple[Callable[[], Any], ...] = (
-    lambda: float("nan"), lambda: float("inf"), lambda: float("-inf"), object, lambda: {1, 2}, lambda: b"bytes",
-    lambda: {1: 2}, lambda: nest(65), lambda: [float("nan")], lambda: {"k": float("nan")}, lambda: Decimal("NaN"),
-    lambda: Decimal("-Infinity"), lambda: 3 + 4j, lambda: Point(float("inf")), lambda: {"k": object()}, lambda: print,
-    lambda: [{"k": 1}, object()], lambda: iter([1]), lambda: range(3), lambda: {"k": nest(64), "j": 1}, lambda: Point)
+    lambda: float("nan"),
+    lambda: float("inf"),
+    lambda: float("-inf"),
+    object,
+    lambda: {1, 2},
+    lambda: b"bytes",
+    lambda: {1: 2},
+    lambda: nest(65),
+    lambda: [float("nan")],
+    lambda: {"k": float("nan")},
+    lambda: Decimal("NaN"),
+    lambda: Decimal("-Infinity"),
+    lambda: 3 + 4j,
+    lambda: Point(float("inf")),
+    lambda: {"k": object()},
+    lambda: print,
+    lambda: [{"k": 1}, object()],
+    lambda: iter([1]),
+    lambda: range(3),
+    lambda: {"k": nest(64), "j": 1},
+    lambda: Point,
+)
 FITTING = {"n": NUMBERISH, "s": STRINGISH, "l": LISTISH, "o": OBJECTISH, "p": PATHS, "u": URLS}
 KEYS = tuple(FITTING)
 PRINCIPALS: tuple[Tree | None, ...] = (
-    None, None, {"id": "p", "issuer": "i", "client": "c", "roles": ["a", "ab"], "scopes": ["x"], "claims": {"n": 3, "s": "ab"}},
-    {"id": "p"}, {"id": "q", "issuer": "j", "claims": {"l": ["a", 1], "o": {"k": 1}, "p": "/srv", "u": ["a.example"]}},
-    {"id": ""}, {"issuer": "i", "client": "d"}, {"id": "p", "roles": ["a"], "claims": {"n": "3", "s": 1, "l": "a"}})
-CONTEXTS: tuple[Tree | None, ...] = (None, None, {}, {"n": 1, "s": "a"}, {"n": "x", "s": "ab"}, {"n": 2, "l": ["a"], "o": {"k": 1}})
+    None,
+    None,
+    {"id": "p", "issuer": "i", "client": "c", "roles": ["a", "ab"], "scopes": ["x"], "claims": {"n": 3, "s": "ab"}},
+    {"id": "p"},
+    {"id": "q", "issuer": "j", "claims": {"l": ["a", 1], "o": {"k": 1}, "p": "/srv", "u": ["a.example"]}},
+    {"id": ""},
+    {"issuer": "i", "client": "d"},
+    {"id": "p", "roles": ["a"], "claims": {"n": "3", "s": 1, "l": "a"}},
+)
+CONTEXTS: tuple[Tree | None, ...] = (
+    None,
+    None,
+    {},
+    {"n": 1, "s": "a"},
+    {"n": "x", "s": "ab"},
+    {"n": 2, "l": ["a"], "o": {"k": 1}},
+)
 
 NUMERIC = ("lt", "lte", "gt", "gte")
 # operator: the argument keys that fit it, and the values a document may give it
@@ -102,10 +187,24 @@ OPERATORS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "host_in": ("u", (["a.example"], ["*.corp.example", "10.0.0.1"], ["[::1]"], list(HOSTS))),
 }
 NO_VALUE_FROM = {"regex", "not_regex", "glob", "exists"}
+RARE = ("neq", "not_in", "contains", "host_in", "within", "not_regex")  # seldom both met and fitting
 DIMENSIONS = ("session", "principal", "grant", "agent", "tool", "server", "global")
 WINDOWS = (1, 2, 4, 10, 60, 0.5, "minute", "30s", "second")
 MAXIMA = (0, 1, 1, 2, 3, 5, 0.3, 1.5, 10)
-COSTS = (1, 1, 0, 0.1, 2, "args.n", "args.o.k", "context.n", "args.l[0]", {"length": "args.l"}, {"length": "args.s"}, 1.0)
+COSTS = (
+    1,
+    1,
+    0,
+    0.1,
+    2,
+    "args.n",
+    "args.o.k",
+    "context.n",
+    "args.l[0]",
+    {"length": "args.l"},
+    {"length": "args.s"},
+    1.0,
+)
 
 
 class Maker:
@@ -114,8 +213,8 @@ class Maker:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.pick = self.random.choice
-        self.counters = {
-            name: {"window": self.pick(WINDOWS), "per": self.dimensions()} for name in ("c1", "c2")}
+        self.values: list[Any] = [1]  # what the document compares with: some arguments should be just that
+        self.counters = {name: {"window": self.pick(WINDOWS), "per": self.dimensions()} for name in ("c1", "c2")}
 
     def chance(self, part: float) -> bool:
         return self.random.random() < part
@@ -130,14 +229,45 @@ class Maker:
 
     def path(self, key: str, *, star: bool, args: bool) -> str:
         """A path that may find something of this kind."""
-        elsewhere = [f"principal.claims.{key}", f"context.{key}", "principal.id", "principal.roles", "session.id",
-                     "server.name", "tool.name", "tool.category", "principal.issuer", "principal.scopes", "principal.client",
-                     "principal.claims", "context"]
+        elsewhere = [
+            f"principal.claims.{key}",
+            f"context.{key}",
+            "principal.id",
+            "principal.roles",
+            "session.id",
+            "server.name",
+            "tool.name",
+            "tool.category",
+            "principal.issuer",
+            "principal.scopes",
+            "principal.client",
+            "principal.claims",
+            "context",
+        ]
         if not args or self.chance(0.15):
             return self.pick(elsewhere)
-        deeper = [f"args.{key}", f"args.{key}", f"args.{key}", "args.o.k", "args.l[0]", "args.l[2]", f'args["{key}"]', "args",
-                  "args.o.k.j", "args.l[1].k", f"args.{key}.k", "args.missing"]
-        return self.pick([*deeper, "args.l[*]", "args.l[*].k", "args.l[*][0]", "args.o.k[*]", "args.l[*]"] if star else deeper)
+        deeper = [
+            f"args.{key}",
+            f"args.{key}",
+            f"args.{key}",
+            "args.o.k",
+            "args.l[0]",
+            "args.l[2]",
+            f'args["{key}"]',
+            "args",
+            "args.o.k.j",
+            "args.l[1].k",
+            f"args.{key}.k",
+            "args.missing",
+        ]
+        return self.pick(
+            [*deeper, "args.l[*]", "args.l[*].k", "args.l[*][0]", "args.o.k[*]", "args.l[*]"] if star else deeper
+        )
+
+    def value(self, values: tuple[Any, ...]) -> Any:
+        value = self.pick(values)
+        self.values += [value, *(value if isinstance(value, list) else ())]
+        return value
 
     def condition(self, *, star: bool = True, args: bool = True) -> Tree:
         op = self.pick(list(OPERATORS))
@@ -145,8 +275,10 @@ class Maker:
         key = self.pick(fitting) if self.chance(0.85) else self.pick(KEYS)
         made: Tree = {"path": self.path(key, star=star, args=args), "op": op}
         if op in NO_VALUE_FROM or self.chance(0.75):
-            return {**made, "value": self.pick(values)}
-        source = "l" if op in ("in", "not_in", "intersects", "keys_in", "host_in") else "n" if op[:6] == "length" else key
+            return {**made, "value": self.value(values)}
+        source = (
+            "l" if op in ("in", "not_in", "intersects", "keys_in", "host_in") else "n" if op[:6] == "length" else key
+        )
         return {**made, "value_from": self.path(source, star=False, args=args)}
 
     def item(self) -> Tree:
@@ -200,16 +332,41 @@ class Maker:
             made["tools"] = {name: self.some(self.rule, 2) if self.chance(0.3) else self.rule() for name in names}
         return made
 
+    def small(self) -> Tree:
+        """One condition in every column, a tool for each: every cell of the table of absence is met."""
+        op = self.pick((*OPERATORS, *RARE))
+        key, star = self.pick(OPERATORS[op][0]), self.chance(0.2)
+        made: Tree = {"path": f"args.{key}" + ("[*]" if star else ""), "op": op}
+        if op in NO_VALUE_FROM or self.chance(0.7):
+            made["value"] = self.value(OPERATORS[op][1])
+        else:
+            made["value_from"] = self.pick((f"principal.claims.{key}", f"args.{self.pick(KEYS)}", f"context.{key}"))
+        rules = {
+            "get_a": {"require": [made]},
+            "get_b": {"deny_if": [made]},
+            "pay": {"approve_if": [made]},
+            "run": {"deny_if": [{"conditions": [made, made]}]},
+            "del_a": {"require": [{"conditions": [made]}]},
+        }
+        if not star:
+            rules["put_a"] = {"action": "deny", "when": [made]}
+        return {"version": "1", "default": "allow", "tools": rules}
+
     def policy(self) -> Tree:
+        if self.chance(0.5):
+            return self.small()
         made: Tree = {"version": "1", **self.section()}
         if self.chance(0.7):
             made["default"] = self.pick(("allow", "allow", "deny"))
-        if self.chance(0.4):
+        if self.chance(0.5):
             made.setdefault("tools", {})["*"] = [{}, self.rule()]
         if self.chance(0.07):
             made["mode"] = "shadow"
         if self.chance(0.4):
-            made["servers"] = {"near": self.section(), "alone": {"default": self.pick(("allow", "deny")), **self.section()}}
+            made["servers"] = {
+                "near": self.section(),
+                "alone": {"default": self.pick(("allow", "deny")), **self.section()},
+            }
         return made
 
     # the calls
@@ -219,6 +376,8 @@ class Maker:
             return None
         if self.chance(0.1):
             return self.pick(ODD)()
+        if self.chance(0.2):
+            return self.pick(self.values)
         kind = FITTING[key] if self.chance(0.8) else self.pick(list(FITTING.values()))
         return True if self.chance(0.03) else self.pick(kind)
 
@@ -230,8 +389,14 @@ class Maker:
 
     def call(self) -> Tree:
         tool = self.pick(("", "get_a\n", "a" * 257, "\u200bpay", "\ud800")) if self.chance(0.02) else self.pick(TOOLS)
-        return {"tool": tool, "arguments": self.arguments(), "server": self.pick((None, None, "", "near", "alone", "far")),
-                "session": self.pick((None, "", "s1", "s2")), "principal": self.pick(PRINCIPALS), "context": self.pick(CONTEXTS)}
+        return {
+            "tool": tool,
+            "arguments": self.arguments(),
+            "server": self.pick((None, None, "", "near", "alone", "far")),
+            "session": self.pick((None, "", "s1", "s2")),
+            "principal": self.pick(PRINCIPALS),
+            "context": self.pick(CONTEXTS),
+        }
 
     def steps(self, count: int) -> list[Tree]:
         """Calls on a clock that moves in quarters of a second, some of them again, some approvals between them."""

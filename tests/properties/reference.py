@@ -146,7 +146,9 @@ def identity(dim: str, call: Mapping[str, Any]) -> Any:
     if dim in ("principal", "agent"):
         name = who.get("id" if dim == "principal" else "client")
         return (who.get("issuer") or None, name) if name else None
-    return {"session": call.get("session"), "tool": call["tool"], "global": "all", "server": call.get("server")}[dim] or None
+    return {"session": call.get("session"), "tool": call["tool"], "global": "all", "server": call.get("server")}[
+        dim
+    ] or None
 
 
 def limits_of(entry: Entry, call: Mapping[str, Any], category: str | None) -> Iterator[tuple[str, Limit | None]]:
@@ -217,8 +219,12 @@ Reasons = set[tuple[str, str]]
 
 def hidden_by(policy: Mapping[str, Any], call: Mapping[str, Any], found: list[Entry]) -> Reasons:
     """Step 2."""
-    lists = {("hidden", f"{prefix}/hide/{n}") for prefix, section, _ in sections(policy, call)
-             for n, pattern in enumerate(section.get("hide", [])) if glob(pattern, call["tool"])}
+    lists = {
+        ("hidden", f"{prefix}/hide/{n}")
+        for prefix, section, _ in sections(policy, call)
+        for n, pattern in enumerate(section.get("hide", []))
+        if glob(pattern, call["tool"])
+    }
     return lists | {("hidden", e.pointer) for e in found if e.rule.get("action") == "hide" and e.answer != ERRS}
 
 
@@ -271,15 +277,25 @@ def asked(bound: str, ask: set[str], state: State, now: float) -> tuple[str, fro
     return "allow" if code == "approved" else "approve", frozenset((code, pointer) for pointer in ask)
 
 
-def judge(policy: Mapping[str, Any], call: Mapping[str, Any], category: str | None, every: list[Entry],
-          state: State, now: float, would: bool) -> World:
+def judge(
+    policy: Mapping[str, Any],
+    call: Mapping[str, Any],
+    category: str | None,
+    every: list[Entry],
+    state: State,
+    now: float,
+    would: bool,
+) -> World:
     """Steps 2 to 7; `would` takes the shadow entries at their word."""
     found = [e for e in every if would or not e.shadow]
     if hidden := hidden_by(policy, call, found):
         return World("deny", frozenset(hidden))
     default, stated = default_of(policy, call)
-    listing = {e.pointer for e in every if e.may_list and e.answer == HOLDS
-               and (not e.shadow or e.rule.get("action", "allow") == "allow")}
+    listing = {
+        e.pointer
+        for e in every
+        if e.may_list and e.answer == HOLDS and (not e.shadow or e.rule.get("action", "allow") == "allow")
+    }
     if not listing and default == "deny":
         return World("deny", frozenset({("default_deny", stated)}))
     no, ask, limits = set(), set(), []
@@ -308,9 +324,12 @@ def malformed(call: Mapping[str, Any]) -> bool:
     tool = call["tool"]
     objects = (call["arguments"], call.get("context") or {})
     names = (tool, call.get("session") or "", call.get("server") or "")
-    return (not all(isinstance(name, str) for name in names) or not all(isinstance(each, Mapping) for each in objects)
-            or not 0 < len(tool) <= 256
-            or any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in tool))
+    return (
+        not all(isinstance(name, str) for name in names)
+        or not all(isinstance(each, Mapping) for each in objects)
+        or not 0 < len(tool) <= 256
+        or any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in tool)
+    )
 
 
 def take(world: World, state: State, now: float, shadow: bool) -> None:
@@ -319,8 +338,15 @@ def take(world: World, state: State, now: float, shadow: bool) -> None:
         state.events.setdefault(limit.counter, []).append((now, limit.cost))
 
 
-def decide(policy: Mapping[str, Any], call: Mapping[str, Any], state: State, now: float, *, category: str | None = None,
-           commit: bool = True) -> Verdict:
+def decide(
+    policy: Mapping[str, Any],
+    call: Mapping[str, Any],
+    state: State,
+    now: float,
+    *,
+    category: str | None = None,
+    commit: bool = True,
+) -> Verdict:
     """The decision for a well-formed policy; `commit` takes from the limits and asks for approvals."""
     if malformed(call):
         return Verdict("deny", frozenset({("invalid_call", "")}))

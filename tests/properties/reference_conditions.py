@@ -115,8 +115,12 @@ def root_of(path: str, call: Mapping[str, Any], category: str | None) -> tuple[A
         return (who or {}).get(steps[0]) or [], steps[1:]
     if steps[0] == "claims":
         return who and (who.get("claims") or {}), steps[1:]
-    values = {"session": {"id": call.get("session")}, "server": {"name": call.get("server")}, "principal": who or {},
-              "tool": {"name": call["tool"], "category": category}}
+    values = {
+        "session": {"id": call.get("session")},
+        "server": {"name": call.get("server")},
+        "principal": who or {},
+        "tool": {"name": call["tool"], "category": category},
+    }
     return values[root].get(steps[0]) or None, steps[1:]
 
 
@@ -238,7 +242,8 @@ def value_fits(op: str, value: Any) -> bool:
         return all(host_entry(item) for item in value)
     if op == "within":
         return isinstance(value, (str, list)) and all(
-            isinstance(item, str) and path_parts(item) is not None for item in strings(value))
+            isinstance(item, str) and path_parts(item) is not None for item in strings(value)
+        )
     return True
 
 
@@ -313,7 +318,8 @@ def one(op: str, found: Any, value: Any, column: str) -> str:
 
 def condition(item: Mapping[str, Any], call: Mapping[str, Any], category: str | None, column: str) -> str:
     outcome = outcome_of(item, call, category, column)
-    SAID[column, item["op"], outcome] += 1
+    if outcome in (AGAINST, ERRS):
+        SAID[column, item["op"], outcome] += 1
     return outcome
 
 
@@ -326,6 +332,7 @@ def outcome_of(item: Mapping[str, Any], call: Mapping[str, Any], category: str |
         said = [one(op, found, value, column) for found in find(item["path"], call, category)]
     except Odd:
         return ERRS
+    SAID.update((column, op, answer) for answer in said)
     if value is GONE and not said:
         return AGAINST
     if ERRS in said:

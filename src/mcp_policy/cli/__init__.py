@@ -30,7 +30,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version
 
-        parser.exit(message=f"mcp-policy {version('mcp-policy')}\n")
+        print(f"mcp-policy {version('mcp-policy')}")
+        parser.exit()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -125,7 +125,7 @@ class MemoryLimitStore:
         self._enter()
         try:
             now = self._clock()
-            return self._look(requests, now if self._now <= now < inf else max(self._now, _finite(now)))
+            return self._look(requests, now if self._now <= now < self._sweep_at else max(self._now, _finite(now)))
         finally:
             self._leave()
 
@@ -158,7 +158,7 @@ class MemoryLimitStore:
             self._to_sweep = list(self._counters)
         for _ in range(_SWEEP_STEPS):
             if not self._to_sweep:
-                return
+                break
             counter = self._to_sweep.pop()
             keys = self._counters.get(counter)
             if keys is None:
@@ -169,7 +169,8 @@ class MemoryLimitStore:
                 del self._counters[counter]
             elif len(keys) < before:
                 self._to_sweep.append(counter)
-        self._sweep_at = self._now  # there is more: the next call goes on
+        if self._to_sweep:
+            self._sweep_at = self._now  # the next call goes on
 
     def _open(self, spec: CounterSpec, key: Key, cost: int) -> Reply | None:
         """Take the first cost of a key; `None` refuses."""
