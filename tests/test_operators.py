@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_policy.errors import ProblemCode
-from mcp_policy.operators import FAILS, HOLDS, OPERATORS, check_value, plain_host, resolve_path, url_host
+from mcp_policy.locations import plain_host, resolve_path, url_host
+from mcp_policy.operators import FAILS, HOLDS, OPERATORS, check_value
 
 
 @pytest.mark.parametrize(

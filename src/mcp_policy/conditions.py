@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import Enum
+from math import inf
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from .call import ToolCall
@@ -75,17 +76,7 @@ class Item(NamedTuple):
 def finder(path: Path, category_of: CategoryOf) -> Callable[[ToolCall], Any]:
     """Return the function that finds what `path` (without `[*]`) leads to in a call: a raw value, or `Missing`."""
     start, steps = _root(path.root, category_of), path.steps
-    if path.root == "args" and len(steps) == 1 and type(steps[0]) is str:
-        return _argument(steps[0])
     return lambda call: walk(start(call), steps)
-
-
-def _argument(key: str) -> Callable[[ToolCall], Any]:
-    def find(call: ToolCall) -> Any:
-        found = call.arguments.get(key)
-        return ABSENT if found is None else found
-
-    return find
 
 
 def walk(node: Any, steps: tuple[str | int | Star, ...]) -> Any:
@@ -180,8 +171,20 @@ Judge: TypeAlias = Callable[[Any, ToolCall], int]
 
 
 def _single(path: Path, judge: Judge, category_of: CategoryOf) -> Outcome:
+    if path.root == "args" and len(path.steps) == 1 and type(path.steps[0]) is str:
+        return _argument(path.steps[0], judge)
     find = finder(path, category_of)
     return lambda call: judge(find(call), call)
+
+
+def _argument(key: str, judge: Judge) -> Outcome:
+    """Return the outcome of a condition on one argument, which most conditions are, without a walk."""
+
+    def outcome(call: ToolCall) -> int:
+        found = call.arguments.get(key)
+        return judge(ABSENT if found is None else found, call)
+
+    return outcome
 
 
 def _every(
@@ -222,7 +225,7 @@ def _judge_value(operator: Operator, value: Any, odd: int) -> Judge:
     def judge(found: Any, call: ToolCall) -> int:
         if found is ABSENT:
             return absent
-        if type(found) not in _ATOMS:
+        if type(found) not in _ATOMS and not (type(found) is float and -inf < found < inf):
             found = _plain_or_wrong(found)
         if found is WRONG or (kinds is not None and type(found) not in kinds):
             return ERRS

@@ -15,14 +15,16 @@ from typing import Any, Final, Protocol, TypeVar
 from .approvals.memory import MemoryApprovalStore
 from .approvals.store import Approval, ApprovalError, ApprovalStore, AsyncApprovalStore
 from .call import Principal, ToolCall
+from .claims import Claim
 from .compiler import CATEGORIES
 from .decision import Decision, Effect, Reason, ReasonCode
+from .demands import unanswered
 from .explain import Explanation, explain
 from .limits.memory import MemoryLimitStore
 from .limits.store import AsyncLimitStore, LimitStore, Receipt
 from .plans import NoPlans, Plans, visible
 from .policy import Policy
-from .settlement import Claim, State, Steps, limited, refund, settle, unanswered
+from .settlement import State, Steps, limited, refund, settle
 
 log: Final = logging.getLogger("mcp_policy")
 Answer = TypeVar("Answer")

@@ -7,13 +7,13 @@ both sides, so that "wrong type" means the same thing at load, for `value_from`,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from .errors import ProblemCode, json_type
+from .locations import plain_host, resolve_path, url_host
 from .patterns import compile_glob
 from .regexes import MAX_SUBJECT, compile_regex
 from .values import comparable, equal, is_number
@@ -45,7 +45,7 @@ class Operator(NamedTuple):
     verb: str
     """What it says of a value, in words; `{}` is the document's value."""
     proper: Callable[[Any], object | None] | None = None
-    """None for a string that is not what it has to be: `require` calls that not held, every other place a wrong type."""
+    """None for a string that is not what it has to be: not held in `require`, a wrong type everywhere else."""
     negative: bool = False
     """Absence counts against the call."""
     value_from: bool = True
@@ -251,25 +251,6 @@ def _within(value: str | list[str]) -> Test:
     return test
 
 
-def resolve_path(path: str) -> tuple[str, ...] | None:
-    """Return the names of an absolute POSIX path with `.` and `..` resolved lexically, or None where it is none."""
-    if not path.startswith("/") or "\0" in path:
-        return None
-    names: list[str] = []
-    for name in path.split("/"):
-        if name == "..":
-            del names[-1:]
-        elif name not in ("", "."):
-            names.append(name)
-    return tuple(names)
-
-
-_URL = re.compile(
-    r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::(\d{1,5}))?(?:[/?#].*)?", re.IGNORECASE | re.ASCII | re.DOTALL
-)
-_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
-
-
 def _host_in(hosts: list[str]) -> Test:
     exact = frozenset(plain_host(host) for host in hosts if not host.startswith("*."))
     below = tuple(f".{plain_host(host[2:])}" for host in hosts if host.startswith("*."))
@@ -279,49 +260,6 @@ def _host_in(hosts: list[str]) -> Test:
         return HOLDS if host in exact or host.endswith(below) else FAILS
 
     return test
-
-
-def url_host(url: str) -> str | None:
-    """Return the host of a plain http(s) URL in lower case, or None where `url` is not one."""
-    match = _URL.fullmatch(url)
-    if match is None or int(match[2] or 0) > 65_535 or "\\" in url or not _is_clean(url):
-        return None
-    return plain_host(match[1])
-
-
-def _is_clean(url: str) -> bool:
-    if url.isascii():
-        return url.isprintable() and " " not in url
-    from unicodedata import category
-
-    return not any(category(character) in _UNSAFE for character in url)
-
-
-def plain_host(host: str) -> str | None:
-    """Return a host name or address in the one form that is compared, or None where it is none.
-
-    A name that resolvers would read as a number (`2130706433`, `0x7f.1`, `127.1`) is none unless it is a plain dotted
-    quad.
-    """
-    if host.startswith("["):
-        return _address(host)
-    labels = host.lower().split(".")
-    if not all(re.fullmatch(r"[a-z0-9-]+", label, re.ASCII) for label in labels):
-        return None
-    if re.fullmatch(r"\d+|0x[0-9a-f]*", labels[-1], re.ASCII):
-        quad = len(labels) == 4 and all(re.fullmatch(r"0|[1-9]\d{0,2}", label, re.ASCII) for label in labels)
-        return host if quad and all(int(label) <= 255 for label in labels) else None
-    return ".".join(labels)
-
-
-def _address(host: str) -> str | None:
-    from ipaddress import IPv6Address
-
-    try:
-        address = IPv6Address(host[1:-1] if host.endswith("]") else "")
-    except ValueError:
-        return None
-    return str(address.ipv4_mapped or f"[{address}]")
 
 
 # -- the table

@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Final, TypeAlias
 
 from .call import ToolCall
+from .claims import Claim, conclude
 from .compiler import Document
 from .conditions import CategoryOf
 from .decision import Decision, Effect, Reason, ReasonCode
@@ -20,7 +21,6 @@ from .evaluator import Plan, all_fine, functions, judge, open_outcomes
 from .fastpath import chain
 from .patterns import check_name
 from .policy import Policy
-from .settlement import Claim, conclude
 
 Verdict: TypeAlias = Decision | Claim
 Decide: TypeAlias = Callable[[ToolCall], Verdict]

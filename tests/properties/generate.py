@@ -171,7 +171,7 @@ OPERATORS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "in": ("nslo", (*LISTS, [1, 2, 5], ["a", "ab"], [{"k": 1}, []])),
     "not_in": ("nslo", (*LISTS, [1, 2, 5], ["a", "ab"])),
     "intersects": ("l", (["a"], [1], ["x", 2, 3.0], [True], [[1]])),
-    **{op: ("n", NUMBERS) for op in NUMERIC},
+    **dict.fromkeys(NUMERIC, ("n", NUMBERS)),
     "contains": ("sl", (*STRINGS, 1, 1.0, True, {"k": 1}, [1])),
     "not_contains": ("sl", (*STRINGS, 1, True, {})),
     "starts_with": ("spu", ("a", "", "f", "/srv", "https")),

@@ -354,8 +354,8 @@ def decide(
     real = judge(policy, call, category, found, state, now, would=False)
     shadows = [e for e in found if e.shadow]
     would = judge(policy, call, category, found, state, now, would=True) if shadows else real
-    if policy.get("mode") == "shadow" and any(code == "invalid_call" for code, _ in would.reasons):
-        return Verdict("deny", would.reasons)
+    if policy.get("mode") == "shadow" and any(code == "invalid_call" for code, _ in real.reasons):
+        return Verdict("deny", real.reasons)
     if policy.get("mode") == "shadow":
         if commit and would.effect == "allow":
             take(would, state, now, False)

@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_policy import Policy, PolicyEngine, Principal, ToolCall
+from mcp_policy.approvals.store import ApprovalError
 
 from .differential import START, Catalogue, Pair, tool_call, verdict
 from .generate import Maker, Tree
 
-SEEDS = range(5_000, 5_300)
+SEEDS = range(5_000, 5_080)
 RANK = {"allow": 0, "approve": 1, "limit": 2, "deny": 3}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
@@ -54,8 +55,9 @@ def test_another_deny_never_allows_more(seed: int) -> None:
     for key in (*stricter.get("tools", {}), "get_a"):
         rules = stricter.setdefault("tools", {}).get(key, {"mode": "shadow", "action": "deny"})
         stricter["tools"][key] = [*(rules if isinstance(rules, list) else [rules]), deny]
+    loose, tight = engine(policy), engine(stricter)
     for call in calls:
-        before, after = engine(policy).evaluate(call), engine(stricter).evaluate(call)
+        before, after = loose.evaluate(call), tight.evaluate(call)
         # a deny rule lists its tool, so what was denied by default may now be asked or limited; it is never allowed
         assert before.allowed or not after.allowed or _listed_only(before)
 
@@ -70,7 +72,8 @@ def test_a_plain_deny_denies_what_it_matches(seed: int) -> None:
     policy, calls = made(seed)
     policy = enforced(policy)
     policy["tools"] = {**policy.get("tools", {}), "*": {"action": "deny"}}
-    assert {str(engine(policy).evaluate(call).effect) for call in calls} == {"deny"}
+    decider = engine(policy)
+    assert {str(decider.evaluate(call).effect) for call in calls} == {"deny"}
 
 
 def shuffled(tree: Any, order: random.Random) -> Any:
@@ -104,11 +107,14 @@ def test_the_duplication_of_entries_never_changes_the_effect(seed: int) -> None:
     assert effects(policy, calls + calls) == effects(twice, calls + calls)
 
 
+DEFAULTS = {default: engine({"version": "1", "default": default}) for default in ("deny", "allow")}
+
+
 @given(JSON)
 def test_no_rule_means_the_default(value: Any) -> None:
     call = ToolCall("anything", {"v": value}, server="s", session="t")
     for default, effect in (("deny", "deny"), ("allow", "allow")):
-        decision = engine({"version": "1", "default": default}).authorize(call)
+        decision = DEFAULTS[default].authorize(call)
         assert (str(decision.effect), str(decision.reasons[0].code)) == (effect, f"default_{default}")
     assert not PolicyEngine(None).authorize(call).allowed
     assert [str(reason.code) for reason in PolicyEngine(None).authorize(call).reasons] == ["no_policy"]
@@ -120,9 +126,10 @@ def test_what_nothing_lists_is_denied_whatever_else_is_said(seed: int) -> None:
     policy: Tree = enforced({"version": "1", **maker.section(), "default": "deny", "servers": {"near": maker.section()}})
     for section in (policy, policy["servers"]["near"]):
         section["tools"] = {"get_a": maker.rule(), "put_*": [maker.rule(), {}]}
+    decider = engine(policy)
     for tool in ("unlisted", "get_ab", "get", "put", "GET_A", "get_a "):
         for server in (None, "near", "far"):
-            decision = engine(policy).authorize(ToolCall(tool, maker.arguments(), server=server))
+            decision = decider.authorize(ToolCall(tool, maker.arguments(), server=server))
             assert str(decision.effect) == "deny"
             assert {str(reason.code) for reason in decision.reasons} <= {"default_deny", "hidden", "invalid_call"}
 
@@ -156,7 +163,7 @@ def window_is_kept(events: list[tuple[float, Fraction]], window: float, most: Fr
     return all(sum(cost for at, cost in events if end - window < at <= end) <= most for end in ends)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(16))
 def test_no_interval_admits_more_than_max(seed: int) -> None:
     order = random.Random(seed)
     window, most = order.choice([1.0, 10.0, 60.0]), order.choice([1, 3, 7.5, 300])
@@ -273,7 +280,8 @@ WIRE = {"version": "1", "default": "allow", "tools": {
 def test_the_wire_changes_nothing(one: Any, other: Any) -> None:
     arguments = {"v": one, "w": other}
     sent = json.loads(json.dumps(arguments))
-    first, second = (engine(WIRE).evaluate(ToolCall("t", each)) for each in (arguments, sent))
+    decider = engine(WIRE)
+    first, second = (decider.evaluate(ToolCall("t", each)) for each in (arguments, sent))
     assert verdict(first) == verdict(second)
 
 
@@ -321,9 +329,9 @@ def test_asking_again_returns_the_same_approval_and_deciding_twice_raises() -> N
     assert decider.authorize(ToolCall("t", {"n": 2})).approval != first
     decider.approve(first.id, by="reviewer")
     for decide in (decider.approve, decider.reject):
-        with pytest.raises(ValueError, match="approval"):
+        with pytest.raises(ApprovalError, match="approval"):
             decide(first.id, by="reviewer")
-        with pytest.raises(ValueError, match="approval"):
+        with pytest.raises(ApprovalError, match="approval"):
             decide("no such id", by="reviewer")
 
 
@@ -334,7 +342,7 @@ def test_nobody_approves_their_own_call() -> None:
     asked = decider.authorize(call).approval
     assert asked is not None
     for own in ("p", Principal("p", issuer="i")):
-        with pytest.raises(ValueError, match="own"):
+        with pytest.raises(ApprovalError, match="own"):
             decider.approve(asked.id, by=own)
     assert not decider.authorize(call).allowed
     decider.approve(asked.id, by="somebody else")

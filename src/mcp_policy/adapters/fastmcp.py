@@ -109,8 +109,8 @@ class PolicyMiddleware(Middleware):
             raise _unknown(name)
         decision, arguments = await self._judge.decide(at, self._name(at), listed, context.message.arguments)
         if decision.allowed:
-            message = context.message.model_copy(update={"arguments": arguments})
-            return await self._run(context.copy(message=message), call_next, decision)
+            context.message.arguments = arguments  # the judged copy; the message was made for this call alone
+            return await self._run(context, call_next, decision)
         if is_hidden(decision) or await self._find(at, name) is None:
             raise _unknown(name)
         return _refused(decision)

@@ -140,8 +140,9 @@ class _ServerGuard:
             if is_hidden(decision) or not await self._has(context, name):
                 return _unknown(name)
             return _refused(decision)
+        params.arguments = arguments  # the judged copy; both objects were made for this call alone
         context.params = {**(context.params or {}), "arguments": arguments}
-        return await self._run(handler, context, params.model_copy(update={"arguments": arguments}), decision)
+        return await self._run(handler, context, params, decision)
 
     async def _run(
         self, handler: Handler, context: Context, params: types.CallToolRequestParams, decision: Decision
