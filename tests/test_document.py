@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mcp_policy.document import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, plain_copy, read, scan
-from mcp_policy.document_json import _is_shallow
+from mcp_policy.document_json import _is_shallow, _outline
 from mcp_policy.errors import PolicyError, ProblemCode
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -234,7 +234,7 @@ def test_the_quick_look_at_depth_agrees_with_the_tree(tree, levels, kind, is_asc
     for _ in range(levels):
         tree = [tree] if kind == "[]" else {']"\\': tree}
     text = json.dumps(tree, ensure_ascii=is_ascii)
-    assert _is_shallow(text.encode("utf-8", "surrogatepass")) is (depth_of(tree) <= MAX_DEPTH)
+    assert _is_shallow(_outline(text.encode())) is (depth_of(tree) <= MAX_DEPTH)
 
 
 # -- duplicates and places
@@ -255,6 +255,19 @@ def test_the_quick_look_at_depth_agrees_with_the_tree(tree, levels, kind, is_asc
 )
 def test_every_duplicate_key_is_found(text, problems):
     assert refusal(text) == [(pointer, "duplicate_key", *place) for pointer, *place in problems]
+
+
+def members_of(tree):
+    children = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    return (len(tree) if isinstance(tree, dict) else 0) + sum(map(members_of, children))
+
+
+@given(TREES, st.booleans())
+@example({'"': ':"', ":": ["\\", "\\:"], "\\": {"": ':""'}}, False)
+def test_the_outline_has_a_colon_for_each_member(tree, is_ascii):
+    outline = _outline(json.dumps(tree, ensure_ascii=is_ascii).encode())
+    assert outline.count(b":") == members_of(tree)
+    assert outline.strip(b"[]{}:") == b""
 
 
 def test_one_key_in_different_objects_is_no_duplicate():

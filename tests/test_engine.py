@@ -392,7 +392,7 @@ def in_threads(work, count: int = 8) -> None:
         start.wait()
         try:
             work()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # told to the thread that waits
             failures.append(error)
 
     threads = [threading.Thread(target=run, daemon=True) for _ in range(count)]
@@ -438,7 +438,9 @@ def test_eight_threads_meet_reloads_without_a_mixture():
 
 
 def test_tasks_never_over_admit():
-    subject = engine({"tools": {"t": {"rate_limit": {"max": 50, "window": 3600}}}}, limits=AsyncStore(MemoryLimitStore()))
+    subject = engine(
+        {"tools": {"t": {"rate_limit": {"max": 50, "window": 3600}}}}, limits=AsyncStore(MemoryLimitStore())
+    )
 
     async def story() -> int:
         decisions = await asyncio.gather(*(subject.authorize_async(ToolCall("t")) for _ in range(200)))
@@ -506,8 +508,19 @@ def test_outcomes_are_remembered_within_bounds():
         ({"rate_limit": {"max": 0, "window": 60}}, True),
         ({"require": [{"path": "args.x", "op": "eq", "value": 1}]}, True),
         ({"require": [{"path": "principal.id", "op": "eq", "value": "ann"}]}, False),
-        ({"require": [{"conditions": [{"path": "principal.id", "op": "exists", "value": True},
-                                      {"path": "args.x", "op": "eq", "value": 1}]}]}, False),
+        (
+            {
+                "require": [
+                    {
+                        "conditions": [
+                            {"path": "principal.id", "op": "exists", "value": True},
+                            {"path": "args.x", "op": "eq", "value": 1},
+                        ]
+                    }
+                ]
+            },
+            False,
+        ),
         ({"deny_if": [{"path": "args.x", "op": "eq", "value": 1}]}, True),
         ({"deny_if": [{"conditions": []}]}, False),
         ({"deny_if": [{"path": "principal.id", "op": "exists", "value": False}]}, False),
@@ -539,7 +552,12 @@ def test_explain_shows_every_rule_and_condition_with_its_outcome():
         "all_tools": {"rate_limit": "10/minute"},
         "tools": {
             "pay*": {"when": [{"path": "args.kind", "op": "neq", "value": "x"}], "action": "deny"},
-            "pay": {"require": [{"path": "args.n", "op": "lte", "value": 5}, {"path": "args.u", "op": "starts_with", "value": "a"}]},
+            "pay": {
+                "require": [
+                    {"path": "args.n", "op": "lte", "value": 5},
+                    {"path": "args.u", "op": "starts_with", "value": "a"},
+                ]
+            },
         },
     }
     explanation = engine(tree).explain(ToolCall("pay", {"n": 9, "u": 3}))
@@ -574,11 +592,18 @@ def test_explain_of_a_hidden_tool_names_the_entry():
 
 def test_messages_hold_no_argument_values():
     secret = "hunter2-hunter2"
-    tree = {"tools": {"t": {
-        "require": [{"path": "args.a", "op": "in", "value": ["x"]}, {"path": "args.b", "op": "lte", "value": 1}],
-        "deny_if": [{"path": "args.c", "op": "starts_with", "value": "hunter"}],
-        "limits": [{"max": 1, "window": 1, "cost": "args.d"}],
-    }}}
+    tree = {
+        "tools": {
+            "t": {
+                "require": [
+                    {"path": "args.a", "op": "in", "value": ["x"]},
+                    {"path": "args.b", "op": "lte", "value": 1},
+                ],
+                "deny_if": [{"path": "args.c", "op": "starts_with", "value": "hunter"}],
+                "limits": [{"max": 1, "window": 1, "cost": "args.d"}],
+            }
+        }
+    }
     subject = engine(tree)
     call = ToolCall("t", dict.fromkeys("abcd", secret), session=secret)
     decision = subject.authorize(call)
@@ -587,15 +612,22 @@ def test_messages_hold_no_argument_values():
 
 
 def test_the_nearest_reason_speaks():
-    tree = {"tools": {"t": {
-        "reason": "rule",
-        "require": [
-            {"path": "args.a", "op": "exists", "value": True, "reason": "condition"},
-            {"conditions": [{"path": "args.b", "op": "exists", "value": True}], "reason": "clause"},
-            {"conditions": [{"path": "args.c", "op": "exists", "value": True, "on_deny": "inner"}], "on_deny": "clause"},
-            {"path": "args.d", "op": "exists", "value": True},
-        ],
-    }}}
+    tree = {
+        "tools": {
+            "t": {
+                "reason": "rule",
+                "require": [
+                    {"path": "args.a", "op": "exists", "value": True, "reason": "condition"},
+                    {"conditions": [{"path": "args.b", "op": "exists", "value": True}], "reason": "clause"},
+                    {
+                        "conditions": [{"path": "args.c", "op": "exists", "value": True, "on_deny": "inner"}],
+                        "on_deny": "clause",
+                    },
+                    {"path": "args.d", "op": "exists", "value": True},
+                ],
+            }
+        }
+    }
     messages = [reason.message for reason in engine(tree).evaluate(ToolCall("t")).reasons]
     assert messages == ["condition", "clause", "inner", "rule"]
 

@@ -58,13 +58,44 @@ def test_plain_urls(url, host):
 @pytest.mark.parametrize(
     "url",
     [
-        "", "example.com", "//example.com", "ftp://example.com", "http:/example.com", "http://", "http:///x",
-        "http://user@example.com", "http://example.com@evil.test", "http://example.com\\@evil.test", "http://exa mple.com",
-        " http://example.com", "http://example.com ", "http://example.com/\n", "http://example.com/\u200b", "http://example.com/\u2028",
-        "http://example.com.", "http://.example.com", "http://a..b", "http://exämple.com", "http://ex%61mple.com",
-        "http://example.com:", "http://example.com:99999", "http://example.com:80:80", "http://example.com:٣",
-        "http://2130706433/", "http://0x7f.1/", "http://127.1/", "http://0177.0.0.1/", "http://127.0.0.256/", "http://1.2.3.4.5/", "http://0x7f000001/",
-        "http://[::1", "http://[::1]x", "http://[fe80::1%25eth0]/", "http://[1.2.3.4]/", "http://[]/", "http://a\ud800/",
+        "",
+        "example.com",
+        "//example.com",
+        "ftp://example.com",
+        "http:/example.com",
+        "http://",
+        "http:///x",
+        "http://user@example.com",
+        "http://example.com@evil.test",
+        "http://example.com\\@evil.test",
+        "http://exa mple.com",
+        " http://example.com",
+        "http://example.com ",
+        "http://example.com/\n",
+        "http://example.com/\u200b",
+        "http://example.com/\u2028",
+        "http://example.com.",
+        "http://.example.com",
+        "http://a..b",
+        "http://exämple.com",
+        "http://ex%61mple.com",
+        "http://example.com:",
+        "http://example.com:99999",
+        "http://example.com:80:80",
+        "http://example.com:٣",
+        "http://2130706433/",
+        "http://0x7f.1/",
+        "http://127.1/",
+        "http://0177.0.0.1/",
+        "http://127.0.0.256/",
+        "http://1.2.3.4.5/",
+        "http://0x7f000001/",
+        "http://[::1",
+        "http://[::1]x",
+        "http://[fe80::1%25eth0]/",
+        "http://[1.2.3.4]/",
+        "http://[]/",
+        "http://a\ud800/",
     ],
 )
 def test_what_is_no_plain_url(url):
@@ -78,9 +109,22 @@ def test_any_text_has_a_host_or_none(text):
         assert host is None or plain_host(host) == host
 
 
-HOSTS = [("example.com", True), ("*.example.com", True), ("[::1]", True), ("1.2.3.4", True),
-         ("http://example.com", False), ("example.com:80", False), ("example.com.", False), ("*", False), ("a*.com", False),
-         ("*.[::1]", False), ("", False), ("exämple.com", False), ("::1", False), ("127.1", False)]
+HOSTS = [
+    ("example.com", True),
+    ("*.example.com", True),
+    ("[::1]", True),
+    ("1.2.3.4", True),
+    ("http://example.com", False),
+    ("example.com:80", False),
+    ("example.com.", False),
+    ("*", False),
+    ("a*.com", False),
+    ("*.[::1]", False),
+    ("", False),
+    ("exämple.com", False),
+    ("::1", False),
+    ("127.1", False),
+]
 
 
 @pytest.mark.parametrize(("host", "fits"), HOSTS)
@@ -90,8 +134,13 @@ def test_hosts_in_a_document(host, fits):
 
 def test_a_subdomain_pattern_does_not_match_the_domain_itself():
     test = OPERATORS["host_in"].make(["*.example.com"])
-    assert [test(f"http://{host}/") for host in ("a.example.com", "a.b.example.com", "example.com", "badexample.com")] == [
-        HOLDS, HOLDS, FAILS, FAILS,
+    assert [
+        test(f"http://{host}/") for host in ("a.example.com", "a.b.example.com", "example.com", "badexample.com")
+    ] == [
+        HOLDS,
+        HOLDS,
+        FAILS,
+        FAILS,
     ]
 
 
@@ -107,8 +156,23 @@ def test_null_is_no_member(op):
 
 @pytest.mark.parametrize(
     ("op", "wrong"),
-    [("in", "a"), ("intersects", {}), ("lt", "5"), ("lte", True), ("starts_with", 5), ("regex", ["a"]), ("glob", 5), ("glob", [5]),
-     ("exists", 1), ("length_lte", 1.0), ("length_gte", True), ("keys_in", "a"), ("keys_in", [1]), ("within", 5), ("host_in", "a")],
+    [
+        ("in", "a"),
+        ("intersects", {}),
+        ("lt", "5"),
+        ("lte", True),
+        ("starts_with", 5),
+        ("regex", ["a"]),
+        ("glob", 5),
+        ("glob", [5]),
+        ("exists", 1),
+        ("length_lte", 1.0),
+        ("length_gte", True),
+        ("keys_in", "a"),
+        ("keys_in", [1]),
+        ("within", 5),
+        ("host_in", "a"),
+    ],
 )
 def test_values_of_a_wrong_type(op, wrong):
     code, message, _ = check_value(op, wrong)
@@ -116,6 +180,8 @@ def test_values_of_a_wrong_type(op, wrong):
     assert "expected" in message
 
 
-@pytest.mark.parametrize(("op", "bad"), [("length_lte", -1), ("within", "a"), ("within", ["/a", "b"]), ("host_in", ["a b"])])
+@pytest.mark.parametrize(
+    ("op", "bad"), [("length_lte", -1), ("within", "a"), ("within", ["/a", "b"]), ("host_in", ["a b"])]
+)
 def test_values_that_are_not_allowed(op, bad):
     assert check_value(op, bad)[0] is ProblemCode.INVALID_VALUE

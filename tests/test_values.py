@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict, UserDict, defaultdict, namedtuple
+from collections import OrderedDict, UserDict, defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -35,7 +35,9 @@ class Level(IntEnum):
     HIGH = 3
 
 
-Point = namedtuple("Point", "x y")
+class Point(NamedTuple):
+    x: int
+    y: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +264,9 @@ def test_canonical_text_is_json_of_the_same_value(value):
     assert equal(json.loads(canonical(value)), value)
 
 
-@pytest.mark.parametrize("value", ["\ud800", {"\udfff": 1}, Decimal("1E+401"), Decimal("1E-401"), 10**4001, Decimal(10**4001)])
+@pytest.mark.parametrize(
+    "value", ["\ud800", {"\udfff": 1}, Decimal("1E+401"), Decimal("1E-401"), 10**4001, Decimal(10**4001)]
+)
 def test_what_has_no_canonical_text_is_refused(value):
     with pytest.raises(NotJson):
         canonical(value)

@@ -1,4 +1,4 @@
-"""Policies for MCP tool calls: one document decides which run, which never do, how often, and which wait for a person."""
+"""Policies for MCP tool calls: one document decides which run, which never do, how often, which wait for a person."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from .snapshot import is_context, snapshot
 
 _INJECTORS: Final = frozenset({"fastmcp", "uncalled_for"})
+_LISTED: Final = Parameter.VAR_POSITIONAL
 _NAMED: Final = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
@@ -82,11 +83,10 @@ def _arguments(signature: inspect.Signature, values: Mapping[str, Any], skipped:
     arguments: dict[str, Any] = {}
     for name, value in values.items():
         kind = signature.parameters[name].kind
-        if name in skipped or is_context(value):
+        if name in skipped:
             continue
-        given = value if kind is Parameter.VAR_KEYWORD else {name: value}
-        if kind is Parameter.VAR_POSITIONAL:
-            given = {name: list(value)}
+        named = value if kind is Parameter.VAR_KEYWORD else {name: list(value) if kind is _LISTED else value}
+        given = {key: item for key, item in named.items() if not is_context(item)}
         if twice := arguments.keys() & given.keys():
             raise TypeError(f"argument `{min(twice)}` is given twice, by position and by name")
         arguments.update(given)

@@ -6,6 +6,7 @@ Verdicts are made once for each way that a tool's conditions can come out, and s
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from .decision import Decision, Effect, Reason
@@ -25,7 +26,8 @@ class Shadow(NamedTuple):
     """Whether an enforcing rule asks: a call that cannot be put to a person is malformed, and blocked in shadow too."""
 
 
-class Claim(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Claim:
     """What has to be settled before a call may run."""
 
     ruling: Ruling

@@ -14,7 +14,7 @@ from .decision import Evidence, Reason, ReasonCode
 from .evaluator import Limit
 from .limits.store import CounterSpec, Receipt, Reply, Request
 
-Ask: TypeAlias = Callable[[ToolCall], list[Request]]
+Ask: TypeAlias = Callable[[ToolCall], tuple[Request, ...]]
 
 
 class Counter(NamedTuple):
@@ -69,11 +69,14 @@ def _asker(counters: tuple[Counter, ...]) -> Ask:
     fixed = [(spec, key, cost) for spec, key, cost, _ in counters if cost is not None]
     if len(fixed) == len(counters) == 1:
         only, key_of, cost_of = fixed[0]
-        return lambda call: [(only, key_of(call), cost_of)]
+        return lambda call: ((only, key_of(call), cost_of),)
+    if len(fixed) == len(counters) == 2:
+        (one, one_key, one_cost), (two, two_key, two_cost) = fixed
+        return lambda call: ((one, one_key(call), one_cost), (two, two_key(call), two_cost))
     if len(fixed) == len(counters):
-        return lambda call: [(spec, key(call), cost) for spec, key, cost in fixed]
+        return lambda call: tuple([(spec, key(call), cost) for spec, key, cost in fixed])
     parts = [(spec, key, _cost_of(limits)) for spec, key, _, limits in counters]
-    return lambda call: [(spec, key(call), cost(call)) for spec, key, cost in parts]
+    return lambda call: tuple([(spec, key(call), cost(call)) for spec, key, cost in parts])
 
 
 def _cost_of(limits: tuple[Limit, ...]) -> Callable[[ToolCall], int]:
@@ -147,8 +150,6 @@ def fits(receipt: Receipt) -> bool:
     )
 
 
-def unanswered(asked: list[Request]) -> Receipt:
+def unanswered(asked: tuple[Request, ...]) -> Receipt:
     """Return the receipt of a store that could not answer: taken only where no limit minds."""
-    return Receipt(
-        all(spec.optional for spec, _, _ in asked), (Reply(0, None, 0.0, False),) * len(asked), 0.0, tuple(asked)
-    )
+    return Receipt(all(spec.optional for spec, _, _ in asked), (Reply(0, None, 0.0, False),) * len(asked), 0.0, asked)

@@ -26,35 +26,36 @@ if TYPE_CHECKING:
 
 def scan_json(text: str, data: bytes) -> Reading:
     """Return the tree of a JSON text, which is also given as UTF-8. Raises `PolicyError`."""
-    if not _is_shallow(data) and (offset := _too_deep_at(text)) is not None:
+    outline = _outline(data)
+    if not _is_shallow(outline) and (offset := _too_deep_at(text)) is not None:
         line, column = position_of(text, offset)
         message = f"more than {MAX_DEPTH} levels are nested at line {line}, column {column}"
         raise refused(ProblemCode.TOO_DEEP, message, (line, column))
-    tree, has_duplicates = _loaded(text)
+    tree, members = _loaded(text)
     if "\\u" in text and (found := re.search(r"\\u[dD][89a-fA-F]", text)):
         _check_surrogates(text, found.start())
-    problems = tuple(_duplicates(text)) if has_duplicates else ()
+    problems = () if members == outline.count(b":") else tuple(_duplicates(text))
     return Reading(tree, problems, lambda pointers: _places(text, pointers))
 
 
-def _loaded(text: str) -> tuple[object, bool]:
-    duplicate = False
+def _loaded(text: str) -> tuple[object, int]:
+    """Return the tree and how many members its objects have: fewer than colons in the text means duplicate keys."""
+    objects: list[dict[str, object]] = []
+    note = objects.append
 
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        nonlocal duplicate
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            duplicate = True
+    def noted(found: dict[str, object]) -> dict[str, object]:
+        note(found)
         return found
 
     decoder = JSONDecoder(
-        object_pairs_hook=unique,
+        object_hook=noted,
         parse_float=_float,
         parse_int=_integer if _has_long_number(text) else None,
         parse_constant=_constant,
     )
     try:
-        return decoder.decode(text), duplicate
+        tree = decoder.decode(text)
+        return tree, sum(map(len, objects))
     except JSONDecodeError as error:
         message = f"not JSON: {error.msg[:1].lower()}{error.msg[1:]}"
         raise refused(ProblemCode.INVALID_JSON, message, (error.lineno, error.colno)) from None
@@ -99,22 +100,24 @@ def _has_long_number(text: str) -> bool:
     return False
 
 
-_NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
+_DETAILS: Final = bytes(byte for byte in range(256) if byte not in b'[]{}:"')
 _ONE_BRACKET: Final = bytes.maketrans(b"[]", b"{}")
 
 
-def _is_shallow(data: bytes) -> bool:
-    """Tell whether the nesting of JSON stays within `MAX_DEPTH`, without building anything from it.
-
-    Strings are cut out and the innermost brackets taken away, level by level: a handful of passes over what is
-    left, in C. For what is not JSON the answer may be a wrong no.
-    """
+def _outline(data: bytes) -> bytes:
+    """Return the brackets and colons of JSON that stand outside strings, in a few passes that run in C."""
     if b"\\" in data:
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    brackets = data.translate(None, _NOT_BRACKETS).replace(b'""', b"")
-    if b'"' in brackets:
-        brackets = re.sub(rb'"[^"]*"', b"", brackets)
-    brackets = brackets.translate(_ONE_BRACKET)
+    outline = data.translate(None, _DETAILS).replace(b'""', b"")
+    return re.sub(rb'"[^"]*"', b"", outline) if b'"' in outline else outline
+
+
+def _is_shallow(outline: bytes) -> bool:
+    """Tell whether the nesting of JSON stays within `MAX_DEPTH`: the innermost brackets go, level by level.
+
+    For what is not JSON the answer may be a wrong no.
+    """
+    brackets = outline.translate(_ONE_BRACKET, b":")
     for _ in range(MAX_DEPTH):
         if not brackets:
             return True

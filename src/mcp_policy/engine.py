@@ -7,7 +7,6 @@ in an exception and never in a call that runs.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final, Protocol, TypeVar
@@ -22,11 +21,11 @@ from .demands import unanswered
 from .explain import Explanation, explain
 from .limits.memory import MemoryLimitStore
 from .limits.store import AsyncLimitStore, LimitStore, Receipt
+from .logs import log
 from .plans import NoPlans, Plans, visible
 from .policy import Policy
 from .settlement import State, Steps, limited, refund, settle
 
-log: Final = logging.getLogger("mcp_policy")
 Answer = TypeVar("Answer")
 _NO_POLICY: Final = NoPlans()
 
@@ -97,28 +96,25 @@ class PolicyEngine:
 
     def authorize(self, call: ToolCall) -> Decision:
         """Decide, and take from the limits what an allowed call costs: what an enforcement point asks."""
+        # What needs nothing but limits is settled right here: as `settle` would, without the detour of a generator.
         try:
             plans = self._plans
             verdict = plans[call.tool](call)
             if type(verdict) is Decision:
                 return verdict
-            if verdict.simple:
-                return self._take(verdict, call)
-            return _drive(self._settle(plans, verdict, call, take=True))
+            if not verdict.simple:
+                return _drive(self._settle(plans, verdict, call, take=True))
+            asked = verdict.demand.ask(call)
+            try:
+                receipt = self._limits.acquire(asked)
+                if type(receipt) is not Receipt:
+                    receipt = _at_once(receipt)
+            except Exception as error:  # noqa: BLE001  # whatever a store raises, it cannot answer
+                log().error("the limit store cannot answer: %r", error)  # one line, however often
+                receipt = unanswered(asked)
+            return verdict.grant(receipt) if receipt.taken else limited(verdict, receipt)
         except Exception:  # noqa: BLE001  # whatever fails, the call is denied
             return _failed()
-
-    def _take(self, claim: Claim, call: ToolCall) -> Decision:
-        """Settle what needs nothing but limits without the detour of a generator."""
-        asked = claim.demand.ask(call)
-        try:
-            receipt = self._limits.acquire(asked)
-            if type(receipt) is not Receipt:
-                receipt = _at_once(receipt)
-        except Exception as error:  # noqa: BLE001  # whatever a store raises, it cannot answer
-            log.error("the limit store cannot answer: %r", error)  # noqa: TRY400  # one line, however often
-            receipt = unanswered(asked)
-        return claim.grant(receipt) if receipt.taken else limited(claim, receipt)
 
     async def authorize_async(self, call: ToolCall) -> Decision:
         """As `authorize`, for stores that answer asynchronously; others serve as well."""
@@ -142,8 +138,8 @@ class PolicyEngine:
         try:
             document = self._plans.document
             return document is not None and visible(document, call)
-        except Exception:
-            log.exception("whether a tool is visible could not be decided")
+        except Exception:  # noqa: BLE001  # logged below
+            log().exception("whether a tool is visible could not be decided")
             return False
 
     # -- after the call
@@ -154,15 +150,15 @@ class PolicyEngine:
         """
         try:
             _drive(refund(decision, self._limits))
-        except Exception:
-            log.exception("the limit store cannot give back what a failed call took")
+        except Exception:  # noqa: BLE001  # logged below
+            log().exception("the limit store cannot give back what a failed call took")
 
     async def refund_async(self, decision: Decision) -> None:
         """As `refund`, for stores that answer asynchronously."""
         try:
             await _drive_async(refund(decision, self._limits))
-        except Exception:
-            log.exception("the limit store cannot give back what a failed call took")
+        except Exception:  # noqa: BLE001  # logged below
+            log().exception("the limit store cannot give back what a failed call took")
 
     # -- approvals
 
@@ -211,7 +207,7 @@ def _is_own(record: Approval, by: str | Principal) -> bool:
 
 
 def _failed() -> Decision:
-    log.exception(  # noqa: LOG004  # called while an exception is handled
+    log().exception(  # called while an exception is handled
         "the policy engine failed; the call is denied"
     )
     return Decision(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
@@ -21,7 +20,8 @@ from .answer import is_hidden
 from .binding import Binder, Bound, binder
 from .call import Principal, ToolCall
 from .decision import Decision, Effect, Reason, ReasonCode
-from .placement import check_handler, has_receiver
+from .logs import log
+from .placement import check_handler, has_receiver, tool_errors
 from .snapshot import TooDeep, snapshot_mapping
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-log: Final = logging.getLogger("mcp_policy")
 
 _UNAPPLIED: Final = "the policy could not be applied to a call of %r: denied"
 FAILED: Final = Decision(
@@ -47,15 +46,27 @@ class PolicyDenied(Exception):
     """A guarded call that the policy does not let run.
 
     `decision` says why; the text is one plain sentence, fit for an agent. About a hidden tool it says what is said of a
-    tool that does not exist.
+    tool that does not exist. Under the MCP SDK and fastmcp it is also their `ToolError`, whose text reaches the agent.
     """
 
     def __init__(self, decision: Decision) -> None:
         super().__init__(decision)
         self.decision = decision
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PolicyDenied, (self.decision,)
+
     def __str__(self) -> str:
         return "unknown tool" if is_hidden(self.decision) else str(self.decision)
+
+
+def _denial(decision: Decision) -> PolicyDenied:
+    return _denial_class(tool_errors())(decision)
+
+
+@functools.cache
+def _denial_class(errors: tuple[type[Exception], ...]) -> type[PolicyDenied]:
+    return type("PolicyDenied", (PolicyDenied, *errors), {"__module__": __name__}) if errors else PolicyDenied
 
 
 class Guard:
@@ -135,21 +146,21 @@ class Guard:
     def _admit(self, tool: str, arguments: Mapping[str, Any] | None) -> Decision:
         try:
             decision = self._engine.authorize(self._asked(tool, arguments))
-        except Exception:
-            log.exception(_UNAPPLIED, tool)
-            raise PolicyDenied(FAILED) from None
+        except Exception:  # noqa: BLE001  # logged below
+            log().exception(_UNAPPLIED, tool)
+            raise _denial(FAILED) from None
         if not decision.allowed:
-            raise PolicyDenied(decision)
+            raise _denial(decision)
         return decision
 
     async def _admit_async(self, tool: str, arguments: Mapping[str, Any] | None) -> Decision:
         try:
             decision = await self._engine.authorize_async(self._asked(tool, arguments))
-        except Exception:
-            log.exception(_UNAPPLIED, tool)
-            raise PolicyDenied(FAILED) from None
+        except Exception:  # noqa: BLE001  # logged below
+            log().exception(_UNAPPLIED, tool)
+            raise _denial(FAILED) from None
         if not decision.allowed:
-            raise PolicyDenied(decision)
+            raise _denial(decision)
         return decision
 
 
@@ -186,12 +197,12 @@ def _bound(bind: Binder, tool: str, args: tuple[Any, ...], kwargs: dict[str, Any
     try:
         return bind(args, kwargs)
     except TooDeep:
-        raise PolicyDenied(_TOO_DEEP) from None
+        raise _denial(_TOO_DEEP) from None
     except TypeError:
         raise
-    except Exception:
-        log.exception(_UNAPPLIED, tool)
-        raise PolicyDenied(FAILED) from None
+    except Exception:  # noqa: BLE001  # logged below
+        log().exception(_UNAPPLIED, tool)
+        raise _denial(FAILED) from None
 
 
 class GuardedCall:
@@ -240,10 +251,10 @@ def judged_copy(tool: str, arguments: Mapping[str, Any] | None) -> dict[str, Any
     try:
         return {} if arguments is None else snapshot_mapping(arguments)
     except TooDeep:
-        raise PolicyDenied(_TOO_DEEP) from None
-    except Exception:
-        log.exception(_UNAPPLIED, tool)
-        raise PolicyDenied(FAILED) from None
+        raise _denial(_TOO_DEEP) from None
+    except Exception:  # noqa: BLE001  # logged below
+        log().exception(_UNAPPLIED, tool)
+        raise _denial(FAILED) from None
 
 
 def has_failed(error: BaseException | None) -> bool:

@@ -10,9 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_URL: Final = re.compile(
-    r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::(\d{1,5}))?(?:[/?#].*)?", re.IGNORECASE | re.ASCII | re.DOTALL
-)
+_URL: Final = r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::(\d{1,5}))?(?:[/?#].*)?"
 _UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
 
 
@@ -31,7 +29,7 @@ def resolve_path(path: str) -> tuple[str, ...] | None:
 
 def url_host(url: str) -> str | None:
     """Return the host of a plain http(s) URL in lower case, or None where `url` is not one."""
-    match = _URL.fullmatch(url)
+    match = re.fullmatch(_URL, url, re.IGNORECASE | re.ASCII | re.DOTALL)
     if match is None or int(match[2] or 0) > 65_535 or "\\" in url or not _is_clean(url):
         return None
     return plain_host(match[1])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from difflib import get_close_matches
 from enum import Enum
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
@@ -53,8 +52,7 @@ _ROOTS_SPELT = ", ".join(f"`{root}`" for root in _ROOTS)
 
 _BARE = r"""[^\s.\[\]"'*\\]+"""
 _QUOTED = r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"'
-_STEP = re.compile(rf"\.(?P<bare>{_BARE})|\[(?:(?P<index>0|[1-9][0-9]{{0,17}})|(?P<star>\*)|(?P<quoted>{_QUOTED}))\]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_STEP = rf"\.(?P<bare>{_BARE})|\[(?:(?P<index>0|[1-9][0-9]{{0,17}})|(?P<star>\*)|(?P<quoted>{_QUOTED}))\]"
 
 
 @lru_cache(maxsize=4096)
@@ -77,7 +75,7 @@ def has_star(path: Path) -> bool:
 def _parse_steps(text: str, start: int) -> tuple[Step, ...]:
     steps: list[Step] = []
     while start < len(text):
-        match = _STEP.match(text, start)
+        match = re.compile(_STEP).match(text, start)
         if match is None:
             raise ValueError(
                 f"`{readable(text)}` cannot be read from `{readable(text[start:], 20)}` on: "
@@ -96,8 +94,10 @@ def _step(match: re.Match[str]) -> Step:
     if match["star"] is not None:
         return STAR
     key: str = json.loads(match["quoted"])
-    if _SURROGATE.search(key):
-        raise ValueError(f"`{readable(match.string)}` holds a lone surrogate, which no text may")
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"`{readable(match.string)}` holds a lone surrogate, which no text may") from None
     return key
 
 
@@ -109,6 +109,8 @@ def _unknown_root(text: str) -> str:
             return f"`{readable(text)}`: `{root}` takes no further steps"
     head = re.match(r"\w*(?:\.\w+)?", text)
     guess = head[0] if head else ""
+    from difflib import get_close_matches
+
     near = get_close_matches(guess, _ROOTS, 1) or get_close_matches(guess.partition(".")[0], _ROOTS, 1)
     hint = f"did you mean `{near[0]}`?" if near else "a path begins with " + _ROOTS_SPELT
     return f"`{readable(text)}` is not a known path; {hint}"

@@ -1,7 +1,11 @@
-"""Where a guard may sit. A guard that nobody would ever call is a mistake that must not stay silent.
+"""Where a guard may sit, and what its refusal has to be for the server around it.
 
-`@guard` belongs directly above the function, and `@mcp.tool` above `@guard`. The other way round the server keeps the
-unguarded function, whether its decorator returns a tool object or the function itself.
+A guard that nobody would ever call is a mistake that must not stay silent. `@guard` belongs directly above the
+function, and `@mcp.tool` above `@guard`. The other way round the server keeps the unguarded function, whether its
+decorator returns a tool object or the function itself.
+
+Servers keep from the agent what a tool raises, unless it is their own `ToolError`. They are known here by the names of
+their modules: none is imported, and where none is loaded none matters.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import sys
 from typing import Any, Final
 
 _SWAP: Final = "put the guard below: `@mcp.tool` first, `@guard` under it, then the function"
+_TOOL_ERRORS: Final = ("fastmcp.exceptions", "mcp.server.mcpserver.exceptions", "mcp.server.fastmcp.exceptions")
 _RECEIVERS: Final = ("self", "cls")
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -59,3 +64,9 @@ def is_registered(function: Any) -> bool:
 def _is_tool(referrer: Any, held: dict[int, Any]) -> bool:
     fields = referrer if type(referrer) is dict else vars(referrer) if type(referrer).__name__ == "Tool" else {}
     return id(fields.get("fn")) in held and "fn_metadata" in fields and "parameters" in fields
+
+
+def tool_errors() -> tuple[type[Exception], ...]:
+    """Return what the servers that are loaded pass on to the agent when a tool raises it."""
+    loaded = (getattr(sys.modules.get(name), "ToolError", None) for name in _TOOL_ERRORS)
+    return tuple(error for error in loaded if isinstance(error, type) and issubclass(error, Exception))

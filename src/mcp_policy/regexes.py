@@ -61,9 +61,9 @@ class _Atom(NamedTuple):
 
 
 _LITERAL = _Atom()
-_NUMBER = re.compile("[0-9]+")
-_FLAGS = re.compile(r"\?([A-Za-z]*)(?:-([A-Za-z]*))?([:)])")
-_WORD_EDGE = re.compile(r"\{[\sA-Za-z-]+\}")
+_NUMBER = "[0-9]+"
+_FLAGS = r"\?([A-Za-z]*)(?:-([A-Za-z]*))?([:)])"
+_WORD_EDGE = r"\{[\sA-Za-z-]+\}"
 
 
 def nested_product(pattern: str) -> int:
@@ -131,7 +131,7 @@ class _Scanner:
 
     def open_group(self) -> None:
         self.skip_space()
-        flags = _FLAGS.match(self.text, self.at)
+        flags = re.compile(_FLAGS).match(self.text, self.at)
         verbose = self.verbose
         if flags is not None:
             self.at = flags.end()
@@ -168,7 +168,7 @@ class _Scanner:
             self.at += 1
             self.skip_space()
         self.at += 1
-        numbers = [digits.lstrip("0") for digits in _NUMBER.findall(inside)]
+        numbers = [digits.lstrip("0") for digits in re.findall(_NUMBER, inside)]
         return max((int(digits[:9] or "0") for digits in numbers), default=1)
 
     def skip_escape(self) -> None:
@@ -181,7 +181,7 @@ class _Scanner:
                 self.skip_to("}")
             else:
                 self.at = after
-        elif kind == "b" and _WORD_EDGE.match(self.text, self.at):
+        elif kind == "b" and re.compile(_WORD_EDGE).match(self.text, self.at):
             self.skip_to("}")
 
     def skip_class(self) -> None:

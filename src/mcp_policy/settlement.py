@@ -11,10 +11,9 @@ question says otherwise.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from .approvals.binding import Binding, bind
 from .approvals.store import Approval, ApprovalRequest, ApprovalStore, AsyncApprovalStore
@@ -24,9 +23,8 @@ from .decision import Decision, Effect, Evidence, Reason, ReasonCode
 from .demands import NOTHING, Demand, fits, met, unanswered, used_up
 from .evaluator import Ruling
 from .limits.store import AsyncLimitStore, LimitStore, Receipt, Request
+from .logs import log
 from .values import NotJson
-
-log: Final = logging.getLogger("mcp_policy")
 
 Question: TypeAlias = Callable[[], Any]
 Steps: TypeAlias = "Generator[Question, Any, Decision]"
@@ -47,7 +45,7 @@ def limited(claim: Claim, receipt: Receipt) -> Decision:
 
 
 def _ask_limits(
-    ask: Callable[[list[Request]], Any], demand: Demand, call: ToolCall
+    ask: Callable[[tuple[Request, ...]], Any], demand: Demand, call: ToolCall
 ) -> Generator[Question, Any, Receipt]:
     asked = demand.ask(call)
     if not asked:
@@ -55,7 +53,7 @@ def _ask_limits(
     try:
         receipt: Receipt = yield partial(ask, asked)
     except Exception as error:  # noqa: BLE001  # whatever a store raises, it cannot answer
-        log.error("the limit store cannot answer: %r", error)  # noqa: TRY400  # one line, however often
+        log().error("the limit store cannot answer: %r", error)  # one line, however often
         return unanswered(asked)
     return receipt
 
@@ -89,7 +87,7 @@ def _settle_approval(claim: Claim, call: ToolCall, state: State, *, take: bool) 
     try:
         return (yield from _settle_bound(claim, call, state, binding, receipt, take=take))
     except _StoreFailed as error:
-        log.error("the approval store cannot answer: %r", error.__cause__)  # noqa: TRY400  # one line, however often
+        log().error("the approval store cannot answer: %r", error.__cause__)  # one line, however often
         return _no_room(claim, receipt)
 
 
@@ -137,8 +135,8 @@ def _give_back(state: State, receipt: Receipt) -> Generator[Question, Any, None]
     if which:
         try:
             yield partial(state.limits.refund, receipt, which)
-        except Exception:
-            log.exception("the limit store cannot give back what a call took that did not run")
+        except Exception:  # noqa: BLE001  # logged below
+            log().exception("the limit store cannot give back what a call took that did not run")
 
 
 def _request(claim: Claim, call: ToolCall, binding: Binding) -> ApprovalRequest:

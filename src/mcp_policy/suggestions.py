@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Final
 
@@ -52,6 +51,8 @@ def operator_hint(found: str, known: tuple[str, ...]) -> str:
 @lru_cache(maxsize=1024)
 def hint(found: str, known: tuple[str, ...]) -> str:
     """Return `did you mean ...?` for a near miss, else what is known."""
+    from difflib import get_close_matches
+
     near = get_close_matches(found.lower(), known, 1) if len(found) <= _LONGEST else []
     if near:
         return f"did you mean `{near[0]}`?"

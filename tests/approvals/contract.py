@@ -185,6 +185,16 @@ class ApprovalStoreContract:
         with pytest.raises(ApprovalError, match="was approved and used"):
             store.decide(record.id, True, "ann")
 
+    def test_after_use_an_older_expiry_is_no_longer_news(self, store, clock):
+        store.ask(request())
+        clock.now = 30.0
+        record, expired = store.ask(request())
+        assert expired
+        store.decide(record.id, True, "ann")
+        store.consume("d")
+        assert store.find("d") == (None, False)
+        assert store.ask(request())[1] is False
+
     def test_only_an_approved_record_is_used(self, store):
         assert store.consume("d") is None
         record, _ = store.ask(request())

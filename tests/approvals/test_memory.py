@@ -63,6 +63,19 @@ def test_what_expired_is_forgotten_at_last(monkeypatch):
         store.decide(records[0].id, True, "ann")
 
 
+def test_what_expires_first_goes_first_however_many_were_used():
+    clock = Clock()
+    store = MemoryApprovalStore(clock)
+    for number in range(10):
+        store.decide(store.ask(request(f"{number}", ttl=1_000.0 - number))[0].id, True, "ann")
+    for _ in range(200):
+        store.decide(store.ask(request(ttl=2_000.0))[0].id, True, "ann")
+        store.consume("d")
+    for number in reversed(range(10)):
+        clock.now = 1_000.0 - number
+        assert store.consume(f"{number}") is None
+
+
 def test_asking_and_using_without_end_takes_bounded_memory():
     clock = Clock()
     store = MemoryApprovalStore(clock)

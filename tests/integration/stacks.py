@@ -23,6 +23,14 @@ class Recorder(PolicyEngine):
         self.calls: list[Any] = []
         self.seen: list[Any] = []
 
+    @property
+    def judged(self) -> dict[str, Any]:
+        return self.calls[-1].arguments
+
+    def authorize(self, call):
+        self.calls.append(call)
+        return super().authorize(call)
+
     async def authorize_async(self, call):
         self.calls.append(call)
         return await super().authorize_async(call)

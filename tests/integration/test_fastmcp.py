@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import pickle
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -232,6 +233,12 @@ def test_a_hashed_name_is_no_way_around():
         "deny",
         "denied_by_rule",
     )
+    limited = Recorder({"wipe": {"rate_limit": {"max": 1, "window": 60}}}, default="allow")
+    one = server(limited)
+    assert [ask(one, name, {"path": "/"}).is_error for _ in range(3)] == [False, True, True]
+    assert {call.tool for call in limited.calls} == {"wipe"}
+    denying = server(Recorder({"wipe": {"action": "deny"}}, default="allow"))
+    refused(ask(denying, name, {"path": "/"}), "deny", "denied_by_rule")
     hidden = ask(server(Recorder(hide=["wipe"])), name, {"path": "/"})
     assert text(hidden) == f"Unknown tool: {name!r}"
 
@@ -459,6 +466,31 @@ def test_a_mounted_tool_that_calls_tools_by_name_is_no_way_around():
     assert not outer.inner.ran
 
 
+def test_a_mounted_tool_that_calls_the_outer_servers_tools_is_no_way_around():
+    engine = Recorder({"c_run": {}, "c_rm": {"action": "deny"}})
+    outer = mounted(engine, engine)
+
+    @outer.inner.tool
+    async def run(tool: str) -> ToolResult:
+        return await outer.call_tool(tool, {"path": "/"})
+
+    refused(ask(outer, "c_run", {"tool": "c_rm"}), "deny", "denied_by_rule")
+    assert not outer.inner.ran
+
+
+def test_a_tool_that_talks_to_another_guarded_server_is_no_way_around(era):
+    engine = Recorder({"relay": {}, "rm": {"action": "deny"}})
+    other, server = files(engine, "other"), FastMCP("s", middleware=[PolicyMiddleware(engine)])
+
+    @server.tool
+    async def relay(tool: str) -> str:
+        async with Client(other, mode=era) as client:
+            return text(await client.call_tool_mcp(tool, {"path": "/"}))
+
+    assert text(ask(server, "relay", {"tool": "rm"}, era)).startswith("[POLICY DENIED]")
+    assert not other.ran
+
+
 def test_search_finds_and_calls_only_what_the_policy_lets_through():
     engine = Recorder(
         {
@@ -553,6 +585,8 @@ def test_an_authenticated_caller_is_the_tokens_subject():
 
 
 def test_users_of_one_application_are_told_apart():
+    engine = Recorder({"ls": {"require": [{"path": "principal.id", "op": "eq", "value": "ann"}]}})
+    assert authorized(files(engine), user(None, client="ann")).is_error, "an application called ann is not ann"
     for per in ("principal", "session"):
         server = files(Recorder({"ls": {"rate_limit": {"max": 1, "window": 60, "per": per}}}))
         people = [
@@ -632,7 +666,7 @@ def test_other_versions_of_fastmcp_are_refused(monkeypatch, version):
 
 def test_the_guard_keeps_the_schema_and_speaks_through_the_tool():
     engine = Recorder({"pay": {"deny_if": [{"path": "args.amount", "op": "gt", "value": 100, "reason": "too much"}]}})
-    plain, guarded = FastMCP("s"), FastMCP("s")
+    plain, guarded = FastMCP("s"), FastMCP("s", mask_error_details=True)
 
     def tool():
         async def pay(amount: int, to: str = "ann", ctx: Context = None) -> str:
@@ -650,7 +684,7 @@ def test_the_guard_keeps_the_schema_and_speaks_through_the_tool():
 
     assert asyncio.run(schema(plain)) == asyncio.run(schema(guarded))
     assert text(ask(guarded, "pay", {"amount": 5})) == "5 to ann Context"
-    assert "too much" in text(ask(guarded, "pay", {"amount": 500}))
+    assert text(ask(guarded, "pay", {"amount": 500})) == "deny: too much."
 
 
 def test_a_context_is_no_argument_and_an_approval_binds_without_it():
@@ -722,5 +756,7 @@ def test_policy_denied_of_a_nested_guard_is_the_tools_own_failure():
     result = ask(server, "outer")
     assert result.is_error
     assert facts(result) is None
-    with pytest.raises(PolicyDenied), guard.call("inner"):
+    with pytest.raises(PolicyDenied) as caught, guard.call("inner"):
         raise AssertionError
+    assert isinstance(caught.value, ToolError)
+    assert pickle.loads(pickle.dumps(caught.value)).decision == caught.value.decision

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import mcp_types as types
 import pytest
 from fastmcp import FastMCP
 from mcp import Client, MCPError
+from mcp.server.auth.middleware.auth_context import auth_context_var
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
 from mcp.server.caching import CacheHint
+from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
 from integration.stacks import ERAS, MODERN, Recorder, facts, refused, same_as, text, wire
-from mcp_policy.adapters.mcp import guard_server
+from mcp_policy.adapters.mcp import guard_server, identify
 from mcp_policy.call import Principal
 from mcp_policy.guard import Guard
 
@@ -144,6 +149,18 @@ def test_filtered_lists_are_private(make):
     assert guarded[0].ttl_ms == 60_000
 
 
+def test_a_handler_cannot_make_a_filtered_list_public():
+    server = low()
+
+    async def list_tools(ctx: Any, params: Any) -> types.ListToolsResult:
+        tool = types.Tool(name="ls", input_schema={"type": "object"})
+        return types.ListToolsResult(tools=[tool], cache_scope="public", ttl_ms=5)
+
+    server.add_request_handler("tools/list", types.PaginatedRequestParams, list_tools)
+    (page,) = lists(guard_server(server, Recorder()))
+    assert (page.cache_scope, page.ttl_ms) == ("private", 5)
+
+
 def test_lists_may_be_plain_mappings(era):
     server = low()
 
@@ -265,22 +282,21 @@ def test_wire_values_are_judged_before_anything_is_coerced(era):
     refused(ask(server, "rm", {"path": "/", "times": True}, era), "deny", "type_mismatch")
 
 
-def test_a_change_by_the_caller_while_it_is_decided_changes_nothing(era):
-    class Slow(Recorder):
-        async def authorize_async(self, call):
-            decision = await super().authorize_async(call)
-            inner["ids"][0] = "root"
-            return decision
-
-    inner = {"ids": ["guest"]}
+def test_a_change_while_it_is_decided_changes_nothing(era):
     seen = []
+
+    def identity(context: Any) -> tuple[None, None]:
+        if context.method == "tools/call":
+            context.params["arguments"]["ids"][0] = "root"
+        return None, None
 
     async def call_tool(ctx: Any, params: Any) -> types.CallToolResult:
         seen.append((params.arguments["ids"][0], ctx.params["arguments"]["ids"][0]))
         return said("ok")
 
-    server = guard_server(Server("s", on_call_tool=call_tool), Slow({"tool": {}}))
-    ask_bluntly(server, "tool", inner, era)
+    engine = Recorder({"tool": {"require": [{"path": "args.ids[0]", "op": "eq", "value": "guest"}]}})
+    server = guard_server(Server("s", on_call_tool=call_tool), engine, identity=identity)
+    assert text(ask_bluntly(server, "tool", {"ids": ["guest"]}, era)) == "ok"
     assert seen == [("guest", "guest")]
 
 
@@ -402,6 +418,21 @@ def test_an_identity_that_is_none_denies(make, wrong, caplog):
     assert not server.ran
 
 
+def test_the_request_knows_better_than_the_task_who_calls():
+    def user(name: str) -> AuthenticatedUser:
+        return AuthenticatedUser(AccessToken(token="t", client_id="app", scopes=[], subject=name))
+
+    token = auth_context_var.set(user("left over"))
+    try:
+        for scope, expected in (({"user": user("ann")}, "ann"), ({}, None), ({"user": object()}, None)):
+            principal, session = identify(SimpleNamespace(request=SimpleNamespace(scope=scope), session=None))
+            assert (principal and principal.id) == expected
+            assert session != "process"
+        assert identify(SimpleNamespace(request=None, session=None)).principal.id == "left over"
+    finally:
+        auth_context_var.reset(token)
+
+
 # -- installation
 
 
@@ -465,11 +496,35 @@ def test_the_guard_keeps_the_schema():
 
         return pay
 
-    engine = Recorder({"pay": {"deny_if": [{"path": "args.amount", "op": "gt", "value": 100}]}})
+    engine = Recorder({"pay": {"deny_if": [{"path": "args.amount", "op": "gt", "value": 100, "reason": "too much"}]}})
     plain, guarded = MCPServer("s"), MCPServer("s")
     plain.tool()(tool())
     guarded.tool()(Guard(engine)(tool()))
     assert [wire(t) for t in lists(plain)[0].tools] == [wire(t) for t in lists(guarded)[0].tools]
     assert text(ask(guarded, "pay", {"amount": 5})) == "5 to ann Context"
     assert engine.calls[0].arguments == {"amount": 5, "to": "ann"}
-    assert ask(guarded, "pay", {"amount": 500}).is_error
+    assert text(ask(guarded, "pay", {"amount": 500})) == "Error executing tool pay: deny: too much."
+
+
+@pytest.mark.parametrize("kind", ["high", "low"])
+def test_a_context_is_passed_on_as_it_is(kind):
+    state = {"pool": ["connection"]}
+    request = ServerRequestContext(session=None, lifespan_context=state, protocol_version=MODERN, method="tools/call")
+    context = request if kind == "low" else Context(request_context=request)
+    engine = Recorder()
+
+    @Guard(engine)
+    def tool(ctx: Any, **more: Any) -> tuple[Any, Any]:
+        return ctx, more
+
+    @Guard(engine)
+    def plain(ctx: Any, value: int) -> Any:
+        return ctx
+
+    assert tool(context, other=context, value=1) == (context, {"other": context, "value": 1})
+    assert engine.judged == {"value": 1}
+    assert tool(context)[0] is context
+    assert engine.judged == {}
+    assert plain(ctx=context, value=1) is context
+    assert engine.judged == {"value": 1}
+    assert request.lifespan_context is state

@@ -205,6 +205,17 @@ class LimitStoreContract:
         assert (reply.used, reply.retry_after) == (3 * ONE, 540.0)
         assert store.acquire([(spec(maximum=3, window=1.0), "k", ONE)]).taken
 
+    def test_a_reply_is_about_the_window_of_its_request(self, store):
+        store.acquire([(spec(window=60.0), "k", ONE)])
+        assert store.acquire([(spec(window=60.0), "l", ONE)]).replies[0].reset_after == 60.0
+        assert store.acquire([(spec(window=600.0), "m", ONE)]).replies[0].reset_after == 600.0
+
+    def test_a_cost_that_never_passes_leaves_the_key_usable(self, store, clock):
+        store.acquire([(spec(), "k", ONE)])
+        clock.now = 100.0
+        assert not store.acquire([(spec(), "k", 3 * ONE)]).taken
+        assert store.acquire([(spec(), "k", 2 * ONE)]).taken
+
     # -- peek
 
     def test_peek_says_what_acquire_would_and_takes_nothing(self, store, clock):
@@ -294,6 +305,16 @@ class LimitStoreContract:
         store.refund(store.acquire([(spec(), "a", ONE)]), [0])
         assert store.acquire([(spec(), "b", ONE)]).taken
 
+    def test_a_refund_of_what_there_was_no_room_for_does_nothing(self, clock):
+        store = self.make(clock, capacity=1)
+        limit = spec(optional=True)
+        first = store.acquire([(limit, "k", ONE)])
+        without_room = store.acquire([(limit, "l", ONE)])
+        store.refund(first, [0])
+        assert store.acquire([(limit, "l", ONE)]).replies[0].available
+        store.refund(without_room, [0])
+        assert store.peek([(limit, "l", ONE)]).replies[0].used == ONE
+
     # -- time
 
     def test_a_clock_that_goes_back_frees_and_extends_nothing(self, store, clock):
@@ -312,6 +333,14 @@ class LimitStoreContract:
         clock.now = 159.0
         assert store.peek([(spec(maximum=2), "k", ONE)]).replies[0].retry_after != 0.0
 
+    def test_peek_sees_the_latest_time_too(self, store, clock):
+        store.acquire([(spec(), "k", ONE)])
+        clock.now = 100.0
+        store.acquire([(spec(), "l", ONE)])
+        clock.now = 30.0
+        receipt = store.peek([(spec(), "k", ONE)])
+        assert (receipt.at, receipt.replies[0].used) == (100.0, 0)
+
     @pytest.mark.parametrize("window", [5e-324, 1e-12, 1e-7])
     def test_a_window_too_short_for_the_clock_still_limits_its_moment(self, store, clock, window):
         clock.now = 1e9
@@ -323,6 +352,20 @@ class LimitStoreContract:
         assert store.acquire(requests).taken
 
     # -- room
+
+    def test_a_cost_of_zero_needs_no_room(self, clock):
+        store = self.make(clock, capacity=1)
+        store.acquire([(spec(), "k", ONE)])
+        assert store.peek([(spec(), "l", 0)]).replies[0].available
+        assert store.acquire([(spec(), "l", 0)]).taken
+
+    def test_what_counts_for_a_moment_only_keeps_its_room_for_that_moment(self, clock):
+        clock.now = 1e9
+        store = self.make(clock, capacity=1)
+        limit = spec(maximum=1, window=1e-12)
+        assert store.acquire([(limit, "k", ONE)]).taken
+        assert not store.acquire([(limit, "l", ONE)]).taken
+        assert not store.acquire([(limit, "k", ONE)]).taken
 
     def test_a_full_counter_refuses_new_keys_and_keeps_the_old(self, clock):
         store = self.make(clock, capacity=3)

@@ -6,6 +6,7 @@ import gc
 import itertools
 import math
 import tracemalloc
+from threading import Event, Thread
 
 import pytest
 
@@ -81,6 +82,50 @@ def test_nothing_is_taken_when_a_later_key_is_no_key():
     with pytest.raises(TypeError):
         store.acquire([(spec("a"), "k", ONE), (spec("b"), ["no", "key"], ONE)])
     assert store.peek([(spec("a"), "k", ONE)]).replies[0].used == 0
+
+
+def test_what_is_given_back_is_given_back_once_when_the_answer_cannot_be_made():
+    class Moody:
+        left = 2  # to find the log, and to open it
+
+        def __hash__(self):
+            if not self.left:
+                raise OSError("no more")
+            self.left -= 1
+            return 5
+
+    store = MemoryLimitStore(Clock())
+    key = Moody()
+    store.acquire([(spec("a"), "k", ONE), (spec("b", 1), key, ONE)])
+    key.left = 1
+    with pytest.raises(OSError, match="no more"):
+        store.acquire([(spec("a"), "k", ONE), (spec("b", 1), key, ONE)])
+    assert store.peek([(spec("a"), "k", ONE)]).replies[0].used == ONE
+
+
+def test_one_call_at_a_time():
+    inside, leave, also_inside = Event(), Event(), Event()
+
+    def clock():
+        if inside.is_set():
+            also_inside.set()
+        inside.set()
+        leave.wait(60)
+        return 0.0
+
+    store = MemoryLimitStore(clock)
+    requests = [(spec(), "k", ONE)]
+    first = Thread(target=store.acquire, args=[requests], daemon=True)
+    first.start()
+    assert inside.wait(60)
+    others = [Thread(target=ask, args=[requests], daemon=True) for ask in (store.acquire, store.peek)]
+    for other in others:
+        other.start()
+    assert not also_inside.wait(0.1)
+    leave.set()
+    for thread in (first, *others):
+        thread.join(60)
+    assert also_inside.is_set()
 
 
 # -- memory

@@ -12,7 +12,6 @@ Rules kept here, besides those of `store`:
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,8 +19,6 @@ from dataclasses import replace
 from heapq import heapify, heappop, heappush
 from math import inf, isfinite
 from threading import Lock
-
-from cachetools import LRUCache
 
 from .store import Approval, ApprovalError, ApprovalRequest
 
@@ -48,6 +45,8 @@ class MemoryApprovalStore:
         self._owners: dict[str, str] = {}  # by id, of pending records
         self._pending: Counter[str] = Counter()  # by owner
         self._expiries: list[tuple[float, str]] = []  # a heap of (expires_at, id); ids of records used up stay in it
+        from cachetools import LRUCache  # not before there is a store: start-up time is measured
+
         self._expired: LRUCache[str, None] = LRUCache(_REMEMBERED)  # digests
         self._past: LRUCache[str, str] = LRUCache(_REMEMBERED)  # by id, what became of it
 
@@ -137,7 +136,9 @@ class MemoryApprovalStore:
                 self._expired[record.digest] = None
 
     def _create(self, request: ApprovalRequest) -> Approval:
-        approval_id = secrets.token_urlsafe(16)
+        from secrets import token_urlsafe  # milliseconds, which a process that never asks need not spend
+
+        approval_id = token_urlsafe(16)
         record = Approval(
             id=approval_id,
             digest=request.digest,

@@ -37,9 +37,9 @@ class Story:
 
     def note(self, label: str, value: Any) -> None:
         """Print one fact: text, shortened where it is long, or JSON, in full."""
-        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        shown = value if isinstance(value, str) else json.dumps(value)
         if isinstance(value, str) and len(value) > _WIDTH:
-            shown = f"{value[: _WIDTH - 1]}…"
+            shown = f"{value[: _WIDTH - 3]}..."
         self._print("", f"   {label:<8} {shown}")
 
     def check(self, holds: bool, text: str) -> None:

@@ -113,7 +113,7 @@ class MemoryLimitStore:
                     taken, replies = replies, ()
                     return self._refuse(requests, taken)
                 replies += (reply,)
-            return _new(Receipt, (True, replies, now, tuple(requests)))
+            return _new(Receipt, (True, replies, now, requests if type(requests) is tuple else tuple(requests)))
         except BaseException:
             self._give_back(requests, replies, self._now)
             raise

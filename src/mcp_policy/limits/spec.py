@@ -26,8 +26,8 @@ LONGEST_WINDOW = 1e10  # seconds
 _ALIASES = {"grant": "principal"}
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _UNITS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
-_SPAN = re.compile(r"([0-9]{1,11})([smhd])")
-_SHORTHAND = re.compile(r"([0-9]{1,10})/(second|minute|hour|day|[0-9]{1,11}[smhd])")
+_SPAN = r"([0-9]{1,11})([smhd])"
+_SHORTHAND = r"([0-9]{1,10})/(second|minute|hour|day|[0-9]{1,11}[smhd])"
 _STEP = Decimal("0.000001")
 # Own contexts: the caller's decimal context (its precision, its traps) must not change what a call costs.
 _UP = Context(prec=32, rounding=ROUND_CEILING, traps=[InvalidOperation])
@@ -52,7 +52,7 @@ def parse_window(value: object) -> float:
     """The length of a window in seconds. Raises `ValueError`."""
     seconds: object = value
     if isinstance(value, str):
-        span = _SPAN.fullmatch(value)
+        span = re.fullmatch(_SPAN, value)
         seconds = int(span[1]) * _SECONDS[span[2]] if span else _UNITS.get(value)
     if seconds is None or isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise ValueError(
@@ -65,7 +65,7 @@ def parse_window(value: object) -> float:
 
 def parse_shorthand(text: object) -> tuple[int, float]:
     """`"10/minute"` or `"10/30s"` as (max, window in seconds). Raises `ValueError`."""
-    found = _SHORTHAND.fullmatch(text) if isinstance(text, str) else None
+    found = re.fullmatch(_SHORTHAND, text) if isinstance(text, str) else None
     if found is None:
         raise ValueError('a short limit reads like `"10/minute"` or `"10/30s"`')
     if int(found[1]) * MICRO > MAXIMUM:

@@ -15,7 +15,6 @@ Everything here is plain and immutable, so that it can be sent over a wire.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeAlias, Union
 
@@ -92,4 +91,6 @@ class AsyncLimitStore(Protocol):
 
 def render(counter: str, key: Key) -> str:
     """A counter and its key as one ASCII string that no other pair has."""
+    import json  # only stores outside this process need it
+
     return json.dumps([counter, key], separators=(",", ":"))
