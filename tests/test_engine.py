@@ -133,6 +133,7 @@ class RaisingCatalogue:
 def test_a_catalogue_that_raises_denies(caplog):
     subject = engine({"default": "allow", "categories": {"read": {}}}, catalogue=RaisingCatalogue())
     assert codes(subject.authorize(ToolCall("t"))) == {"internal_error"}
+    assert codes(subject.explain(ToolCall("t")).decision) == {"internal_error"}
     assert not subject.visible(ToolCall("t"))
 
 

@@ -15,10 +15,29 @@ from mcp_policy import Decision, Policy, PolicyEngine, PolicyError, Principal, T
 
 SECONDS = 5.0  # of this process, generously: what is slow here is slow by orders of magnitude
 VALUES: dict[str, Any] = {
-    "eq": "a", "neq": "a", "in": ["a", 1], "not_in": ["a", 1], "intersects": ["a"], "lt": 1, "lte": 1, "gt": 1, "gte": 1,
-    "contains": "a", "not_contains": "a", "starts_with": "a", "ends_with": "a", "regex": "^(a+)+$", "not_regex": "(a|aa)+$",
-    "glob": ["*a*a*a*a*b", "?"], "exists": True, "length_lte": 3, "length_gte": 3, "keys_in": ["a"], "within": "/srv",
-    "host_in": ["a.example", "*.b.example"]}
+    "eq": "a",
+    "neq": "a",
+    "in": ["a", 1],
+    "not_in": ["a", 1],
+    "intersects": ["a"],
+    "lt": 1,
+    "lte": 1,
+    "gt": 1,
+    "gte": 1,
+    "contains": "a",
+    "not_contains": "a",
+    "starts_with": "a",
+    "ends_with": "a",
+    "regex": "^(a+)+$",
+    "not_regex": "(a|aa)+$",
+    "glob": ["*a*a*a*a*b", "?"],
+    "exists": True,
+    "length_lte": 3,
+    "length_gte": 3,
+    "keys_in": ["a"],
+    "within": "/srv",
+    "host_in": ["a.example", "*.b.example"],
+}
 COLUMNS = ("require", "deny_if", "approve_if", "when")
 
 
@@ -33,8 +52,11 @@ def engine(*rules: dict[str, Any], **top: Any) -> PolicyEngine:
 def every_operator(column: str) -> list[PolicyEngine]:
     """One engine for each operator, the condition in this column."""
     conditions: list[dict[str, Any]] = [{"path": "args.v", "op": op, "value": value} for op, value in VALUES.items()]
-    conditions += [{"path": "args.v", "op": op, "value_from": "args.w"} for op in VALUES
-                   if op not in ("regex", "not_regex", "glob", "exists")]
+    conditions += [
+        {"path": "args.v", "op": op, "value_from": "args.w"}
+        for op in VALUES
+        if op not in ("regex", "not_regex", "glob", "exists")
+    ]
     action = {"action": "deny"} if column == "when" else {}
     return [engine({}, {column: [condition], **action}) for condition in conditions]
 
@@ -47,8 +69,11 @@ def every_path() -> list[PolicyEngine]:
 
 ENGINES = {column: every_operator(column) for column in COLUMNS}
 STEPPING = every_path()
-BOUND = [engine({"action": "approve"}), engine({"limits": [{"max": 5, "window": 60, "cost": "args.v"}]}),
-         engine({"limits": [{"max": 5, "window": 60, "cost": {"length": "args.v"}}]})]
+BOUND = [
+    engine({"action": "approve"}),
+    engine({"limits": [{"max": 5, "window": 60, "cost": "args.v"}]}),
+    engine({"limits": [{"max": 5, "window": 60, "cost": {"length": "args.v"}}]}),
+]
 
 
 def decided(decider: PolicyEngine, call: ToolCall) -> Decision:
@@ -152,17 +177,36 @@ class Lying:
 
 
 NO_JSON = {
-    "an object": object, "a type": lambda: dict, "a function": lambda: trap, "bytes": lambda: b"a", "a set": lambda: {"a"},
-    "a generator": lambda: (n for n in "a"), "an iterator": lambda: iter(["a"]), "a range": lambda: range(3),
-    "a complex number": lambda: 1 + 2j, "an ellipsis": lambda: ..., "an exception": lambda: ValueError("a"),
-    "NaN": lambda: float("nan"), "infinity": lambda: float("inf"), "a list with NaN": lambda: ["a", float("nan")],
-    "an object with infinity": lambda: {"a": [-float("inf")]}, "a decimal NaN": lambda: Decimal("NaN"),
-    "a signalling NaN": lambda: Decimal("sNaN"), "a decimal infinity": lambda: Decimal("-Infinity"),
-    "keys that are numbers": lambda: {1: "a"}, "a key that is no string, deep down": lambda: [{"a": {None: 1}}],
-    "lists 5,000 deep": lambda: nest(5_000, lambda inner: [inner]), "objects 5,000 deep": lambda: nest(5_000, lambda inner: {"a": inner}),
-    "tuples 100,000 deep": lambda: nest(100_000, lambda inner: (inner,)), "lists 65 deep": lambda: nest(65, lambda inner: [inner]),
-    "a list that holds itself": cyclic_list, "an object that holds itself": cyclic_dict, "a list that holds itself fifty times": wide_cycle,
-    "an object whose methods raise": Raising, "a list of objects whose methods raise": lambda: [Raising()], "an object that lies": Lying,
+    "an object": object,
+    "a type": lambda: dict,
+    "a function": lambda: trap,
+    "bytes": lambda: b"a",
+    "a set": lambda: {"a"},
+    "a generator": lambda: (n for n in "a"),
+    "an iterator": lambda: iter(["a"]),
+    "a range": lambda: range(3),
+    "a complex number": lambda: 1 + 2j,
+    "an ellipsis": lambda: ...,
+    "an exception": lambda: ValueError("a"),
+    "NaN": lambda: float("nan"),
+    "infinity": lambda: float("inf"),
+    "a list with NaN": lambda: ["a", float("nan")],
+    "an object with infinity": lambda: {"a": [-float("inf")]},
+    "a decimal NaN": lambda: Decimal("NaN"),
+    "a signalling NaN": lambda: Decimal("sNaN"),
+    "a decimal infinity": lambda: Decimal("-Infinity"),
+    "keys that are numbers": lambda: {1: "a"},
+    "a key that is no string, deep down": lambda: [{"a": {None: 1}}],
+    "lists 5,000 deep": lambda: nest(5_000, lambda inner: [inner]),
+    "objects 5,000 deep": lambda: nest(5_000, lambda inner: {"a": inner}),
+    "tuples 100,000 deep": lambda: nest(100_000, lambda inner: (inner,)),
+    "lists 65 deep": lambda: nest(65, lambda inner: [inner]),
+    "a list that holds itself": cyclic_list,
+    "an object that holds itself": cyclic_dict,
+    "a list that holds itself fifty times": wide_cycle,
+    "an object whose methods raise": Raising,
+    "a list of objects whose methods raise": lambda: [Raising()],
+    "an object that lies": Lying,
 }
 
 
@@ -286,10 +330,17 @@ class Endless(Mapping[str, Any]):
 
 
 LIARS: dict[str, Callable[[], Any]] = {
-    "a string that lies": lambda: LyingStr("x"), "a number that lies": lambda: LyingInt(7), "an object that lies": lambda: LyingDict(b=2),
-    "a list that lies": lambda: LyingList([1]), "a string that raises": lambda: RaisingStr("x"), "an object that raises": lambda: RaisingDict(a=1),
-    "a mapping that shifts": Shifting, "a mapping that raises": Broken, "a mapping without end": Endless,
-    "a list that grows by doubling": doubling, "an object with a key that lies": lambda: {LyingStr("x"): 1},
+    "a string that lies": lambda: LyingStr("x"),
+    "a number that lies": lambda: LyingInt(7),
+    "an object that lies": lambda: LyingDict(b=2),
+    "a list that lies": lambda: LyingList([1]),
+    "a string that raises": lambda: RaisingStr("x"),
+    "an object that raises": lambda: RaisingDict(a=1),
+    "a mapping that shifts": Shifting,
+    "a mapping that raises": Broken,
+    "a mapping without end": Endless,
+    "a list that grows by doubling": doubling,
+    "an object with a key that lies": lambda: {LyingStr("x"): 1},
     "a list of liars": lambda: [LyingStr("x"), LyingInt(7), LyingDict()],
 }
 
@@ -313,11 +364,26 @@ def everywhere_or_denied(make: Callable[[], Any]) -> None:
         logging.getLogger("mcp_policy").setLevel(logging.NOTSET)
 
 
-@pytest.mark.parametrize("name", ["a string that lies", "a number that lies", "an object that lies", "a list that lies"])
-@pytest.mark.parametrize("condition", [
-    {"op": "eq", "value": "a"}, {"op": "in", "value": ["a", 1]}, {"op": "contains", "value": "a"}, {"op": "lt", "value": 1},
-    {"op": "starts_with", "value": "a"}, {"op": "keys_in", "value": ["a"]}, {"op": "intersects", "value": ["a"]},
-    {"op": "host_in", "value": ["a.example"]}, {"op": "regex", "value": "^a$"}, {"op": "glob", "value": "a"}, {"op": "length_gte", "value": 2}], ids=lambda condition: condition["op"])
+@pytest.mark.parametrize(
+    "name", ["a string that lies", "a number that lies", "an object that lies", "a list that lies"]
+)
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"op": "eq", "value": "a"},
+        {"op": "in", "value": ["a", 1]},
+        {"op": "contains", "value": "a"},
+        {"op": "lt", "value": 1},
+        {"op": "starts_with", "value": "a"},
+        {"op": "keys_in", "value": ["a"]},
+        {"op": "intersects", "value": ["a"]},
+        {"op": "host_in", "value": ["a.example"]},
+        {"op": "regex", "value": "^a$"},
+        {"op": "glob", "value": "a"},
+        {"op": "length_gte", "value": 2},
+    ],
+    ids=lambda condition: condition["op"],
+)
 def test_a_liar_is_not_believed(name: str, condition: dict[str, Any]) -> None:
     decider = engine({"require": [{"path": "args.v", **condition}]})
     assert not decider.authorize(ToolCall("t", {"v": LIARS[name]()})).allowed
@@ -326,16 +392,36 @@ def test_a_liar_is_not_believed(name: str, condition: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", [name for name in LIARS if "object" in name or "mapping" in name])
 def test_hostile_arguments_as_a_whole(name: str) -> None:
     make = LIARS[name]
-    for decider in (engine({}), engine({"require": [{"path": "args.a", "op": "eq", "value": "b"}]}), engine({"action": "approve"})):
+    for decider in (
+        engine({}),
+        engine({"require": [{"path": "args.a", "op": "eq", "value": "b"}]}),
+        engine({"action": "approve"}),
+    ):
         for field in ("arguments", "context"):
             decider.evaluate(ToolCall("t", **{field: make()}))
             decider.authorize(ToolCall("t", **{field: make()}))
-    assert not engine({"require": [{"path": "args.z", "op": "eq", "value": "a"}]}).authorize(ToolCall("t", make())).allowed
+    assert (
+        not engine({"require": [{"path": "args.z", "op": "eq", "value": "a"}]}).authorize(ToolCall("t", make())).allowed
+    )
 
 
 NO_PART: dict[str, Callable[[], Any]] = {
-    "a number": lambda: 5, "zero": lambda: 0, "false": lambda: False, "an empty list": list, "empty bytes": bytes, "a list": lambda: ["t"], "a list of pairs": lambda: [("v", 1)], "bytes": lambda: b"t", "a set": lambda: {"t"}, "an iterator": lambda: iter({}),
-    "NaN": lambda: float("nan"), "an object": object, "an object whose methods raise": Raising, "an object that lies": Lying, "a list that holds itself": cyclic_list}
+    "a number": lambda: 5,
+    "zero": lambda: 0,
+    "false": lambda: False,
+    "an empty list": list,
+    "empty bytes": bytes,
+    "a list": lambda: ["t"],
+    "a list of pairs": lambda: [("v", 1)],
+    "bytes": lambda: b"t",
+    "a set": lambda: {"t"},
+    "an iterator": lambda: iter({}),
+    "NaN": lambda: float("nan"),
+    "an object": object,
+    "an object whose methods raise": Raising,
+    "an object that lies": Lying,
+    "a list that holds itself": cyclic_list,
+}
 
 
 @pytest.mark.parametrize("name", NO_PART)
@@ -350,19 +436,50 @@ def test_parts_of_another_type_are_no_call(field: str, name: str) -> None:
     assert codes(decided(engine({}, default="allow"), ToolCall(**parts))) == {"invalid_call"}
 
 
-@pytest.mark.parametrize("name", [
-    "", "\0", "t\0", "t\n", "\tt", "t\x7f", "t\x85", "t\u200b", "t\u200d", "t\u2060", "t\ufeff", "t\u202e", "t\u2066", "t\u00ad", "t\u2028",
-    "t\u2029", "t\ud800", "\udfff", "t\U000e0001", "t" * 257, "t" * 10_000_000, "\u200b"], ids=short)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "\0",
+        "t\0",
+        "t\n",
+        "\tt",
+        "t\x7f",
+        "t\x85",
+        "t\u200b",
+        "t\u200d",
+        "t\u2060",
+        "t\ufeff",
+        "t\u202e",
+        "t\u2066",
+        "t\u00ad",
+        "t\u2028",
+        "t\u2029",
+        "t\ud800",
+        "\udfff",
+        "t\U000e0001",
+        "t" * 257,
+        "t" * 10_000_000,
+        "\u200b",
+    ],
+    ids=short,
+)
 def test_odd_names_are_no_call(name: str) -> None:
     assert codes(decided(engine({}, default="allow"), ToolCall(name))) == {"invalid_call"}
 
 
-@pytest.mark.parametrize("name", ["\u0442", "T", "t ", " t", "t\u0301", "\uff54", "t\u00a0", "\U0001d42d", "t/", "t\\", "t*", "?", "*", "t\ufe0f"], ids=short)
+@pytest.mark.parametrize(
+    "name",
+    ["\u0442", "T", "t ", " t", "t\u0301", "\uff54", "t\u00a0", "\U0001d42d", "t/", "t\\", "t*", "?", "*", "t\ufe0f"],
+    ids=short,
+)
 def test_lookalikes_are_other_tools(name: str) -> None:
     assert codes(decided(engine({}), ToolCall(name))) == {"default_deny"}
 
 
-@pytest.mark.parametrize("text", ["\ud800", "s\udc80", "\0", "s\n", "\u202es", "s" * 10_000_000, "None", "null", "()", "*"], ids=short)
+@pytest.mark.parametrize(
+    "text", ["\ud800", "s\udc80", "\0", "s\n", "\u202es", "s" * 10_000_000, "None", "null", "()", "*"], ids=short
+)
 def test_odd_sessions_and_servers_are_names_like_others(text: str) -> None:
     decider = engine({"limits": [{"max": 2, "window": 60, "per": ["session", "server", "principal"]}]})
     call = ToolCall("t", session=text, server=text, principal=Principal(text, issuer=text))
@@ -372,17 +489,34 @@ def test_odd_sessions_and_servers_are_names_like_others(text: str) -> None:
         assert not decided(asking, call).allowed
 
 
-HUGE = {"4,000 digits": lambda: 10**3_999, "10,000 digits": lambda: 10**9_999, "a million digits": lambda: 1 << 3_300_000,
-        "minus 10,000 digits": lambda: -(10**9_999), "1E+999999999": lambda: Decimal("1E+999999999"), "1E-999999999": lambda: Decimal("1E-999999999"),
-        "-1E+999999999": lambda: Decimal("-1E+999999999"), "0E+999999999": lambda: Decimal("0E+999999999"), "1e308": lambda: 1e308, "5e-324": lambda: 5e-324,
-        "a decimal of 10,000 digits": lambda: Decimal("9" * 10_000), "9.9 with 5,000 digits": lambda: Decimal("9." + "9" * 5_000)}
+HUGE = {
+    "4,000 digits": lambda: 10**3_999,
+    "10,000 digits": lambda: 10**9_999,
+    "a million digits": lambda: 1 << 3_300_000,
+    "minus 10,000 digits": lambda: -(10**9_999),
+    "1E+999999999": lambda: Decimal("1E+999999999"),
+    "1E-999999999": lambda: Decimal("1E-999999999"),
+    "-1E+999999999": lambda: Decimal("-1E+999999999"),
+    "0E+999999999": lambda: Decimal("0E+999999999"),
+    "1e308": lambda: 1e308,
+    "5e-324": lambda: 5e-324,
+    "a decimal of 10,000 digits": lambda: Decimal("9" * 10_000),
+    "9.9 with 5,000 digits": lambda: Decimal("9." + "9" * 5_000),
+}
 
 
 @pytest.mark.parametrize("name", HUGE)
 def test_huge_numbers_are_compared_exactly(name: str) -> None:
     value = HUGE[name]()
     everywhere(lambda: value)
-    for op, holds in (("lt", value < 1), ("gt", value > 1), ("lte", value <= 1), ("gte", value >= 1), ("eq", value == 1), ("neq", value != 1)):
+    for op, holds in (
+        ("lt", value < 1),
+        ("gt", value > 1),
+        ("lte", value <= 1),
+        ("gte", value >= 1),
+        ("eq", value == 1),
+        ("neq", value != 1),
+    ):
         decider = engine({"require": [{"path": "args.v", "op": op, "value": 1}]})
         assert decided(decider, ToolCall("t", {"v": value})).allowed == holds
 
@@ -396,12 +530,35 @@ def test_huge_costs_never_pass(name: str) -> None:
     assert codes(decision) == {"allowed"} if decision.allowed else codes(decision) <= {"rate_limited", "type_mismatch"}
 
 
-@pytest.mark.parametrize(("name", "effect"), [("4,000 digits", "approve"), ("10,000 digits", "deny"), ("a million digits", "deny"), ("1E+999999999", "deny"), ("1E-999999999", "deny"), ("1e308", "approve"), ("5e-324", "approve")])
+@pytest.mark.parametrize(
+    ("name", "effect"),
+    [
+        ("4,000 digits", "approve"),
+        ("10,000 digits", "deny"),
+        ("a million digits", "deny"),
+        ("1E+999999999", "deny"),
+        ("1E-999999999", "deny"),
+        ("1e308", "approve"),
+        ("5e-324", "approve"),
+    ],
+)
 def test_absurd_numbers_cannot_be_bound(name: str, effect: str) -> None:
     assert str(decided(engine({"action": "approve"}), ToolCall("t", {"v": HUGE[name]()})).effect) == effect
 
 
-@pytest.mark.parametrize("text", ["a" * 10_000_000, "/" * 1_000_000, "/.." * 300_000, "https://" + "a." * 100_000, "https://" + "a" * 10_000_000, "*" * 1_000_000, "\ud800" * 1_000_000], ids=short)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 10_000_000,
+        "/" * 1_000_000,
+        "/.." * 300_000,
+        "https://" + "a." * 100_000,
+        "https://" + "a" * 10_000_000,
+        "*" * 1_000_000,
+        "\ud800" * 1_000_000,
+    ],
+    ids=short,
+)
 def test_long_strings_are_read_in_time(text: str) -> None:
     everywhere_once(text)
 
@@ -412,14 +569,27 @@ def everywhere_once(value: Any) -> None:
         decided(decider, ToolCall("t", {"v": value}))
 
 
-@pytest.mark.parametrize("pattern", ["(a+)+$", "^(a|aa)+$", "^(a|a?)+$", "(.*a){20}b", "([a-z]+)*c", "a*a*a*a*a*a*b", "(?:a?){60}a{60}"])
+@pytest.mark.parametrize(
+    "pattern", ["(a+)+$", "^(a|aa)+$", "^(a|a?)+$", "(.*a){20}b", "([a-z]+)*c", "a*a*a*a*a*a*b", "(?:a?){60}a{60}"]
+)
 def test_regular_expressions_are_linear(pattern: str) -> None:
     decider = engine({"deny_if": [{"path": "args.v", "op": "regex", "value": pattern}]})
     for text in ("a" * 16_384, "a" * 16_383 + "b", "a" * 16_383 + "!", "a" * 16_385):
         decided(decider, ToolCall("t", {"v": text}))
 
 
-@pytest.mark.parametrize("pattern", ["(?:[01]{1,60}1){1,40}x", "((a{1,100}){1,100}){1,100}", "(?:a{999}){999}", "(?:(?:a{50}){50}){50}", "a{1000000}", "(" * 500 + ")" * 500], ids=short)
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(?:[01]{1,60}1){1,40}x",
+        "((a{1,100}){1,100}){1,100}",
+        "(?:a{999}){999}",
+        "(?:(?:a{50}){50}){50}",
+        "a{1000000}",
+        "(" * 500 + ")" * 500,
+    ],
+    ids=short,
+)
 def test_regular_expressions_that_blow_up_are_refused(pattern: str) -> None:
     begun = time.process_time()
     with pytest.raises(PolicyError) as refused:
@@ -454,29 +624,63 @@ def test_messages_never_hold_argument_values() -> None:
     secret = "s3cr3t-value"
     for column in COLUMNS:
         for decider in ENGINES[column]:
-            for arguments in ({"v": secret}, {"v": {secret: secret}}, {"v": [secret], "w": secret}, {"v": "a", "w": [secret]}):
+            for arguments in (
+                {"v": secret},
+                {"v": {secret: secret}},
+                {"v": [secret], "w": secret},
+                {"v": "a", "w": [secret]},
+            ):
                 decision = decider.authorize(ToolCall("t", arguments))
                 assert secret not in str(decision)
                 assert not any(secret in reason.message or secret in reason.rule for reason in decision.reasons)
 
 
 def test_text_that_is_no_utf_8_is_no_document() -> None:
-    for raw in (b'{"version": "1", "name": "\xff"}', b'\xef\xbb\xbf{"version": "1"}', '{"version": "1"}'.encode("utf-16"), b"\x00", b"\xed\xa0\x80"):
+    for raw in (
+        b'{"version": "1", "name": "\xff"}',
+        b'\xef\xbb\xbf{"version": "1"}',
+        '{"version": "1"}'.encode("utf-16"),
+        b"\x00",
+        b"\xed\xa0\x80",
+    ):
         with pytest.raises(PolicyError) as refused:
             Policy.parse(raw)
         assert {(problem.pointer, str(problem.code)) for problem in refused.value.problems} == {("", "invalid_json")}
 
 
 NO_DOCUMENT: dict[str, Any] = {
-    "nothing": None, "a number": 5, "a string": "x", "a list": [], "an object": object(), "keys that are numbers": {1: 2}, "a tool that is a number": {"version": "1", "tools": {5: {}}},
-    "a rule that is an object": {"version": "1", "tools": {"a": object()}}, "a version that is a list": {"version": ["1"]}, "a default that is an object": {"version": "1", "default": {}},
-    "a mode that is a list": {"version": "1", "mode": []}, "a pattern that is a list": {"version": "1", "hide": [[]]}, "tools without end": {"version": "1", "tools": cyclic_dict()},
-    "NaN as a value": {"version": "1", "tools": {"a": {"deny_if": [{"path": "args.x", "op": "eq", "value": float("nan")}]}}},
-    "a set as a value": {"version": "1", "tools": {"a": {"deny_if": [{"path": "args.x", "op": "in", "value": [{1, 2}]}]}}},
-    "a value without end": {"version": "1", "tools": {"a": {"deny_if": [{"path": "args.x", "op": "eq", "value": cyclic_list()}]}}},
-    "an integer without end": {"version": "1", "tools": {"a": {"deny_if": [{"path": "args.x", "op": "gt", "value": 10**5_000}]}}},
+    "nothing": None,
+    "a number": 5,
+    "a string": "x",
+    "a list": [],
+    "an object": object(),
+    "keys that are numbers": {1: 2},
+    "a tool that is a number": {"version": "1", "tools": {5: {}}},
+    "a rule that is an object": {"version": "1", "tools": {"a": object()}},
+    "a version that is a list": {"version": ["1"]},
+    "a default that is an object": {"version": "1", "default": {}},
+    "a mode that is a list": {"version": "1", "mode": []},
+    "a pattern that is a list": {"version": "1", "hide": [[]]},
+    "tools without end": {"version": "1", "tools": cyclic_dict()},
+    "NaN as a value": {
+        "version": "1",
+        "tools": {"a": {"deny_if": [{"path": "args.x", "op": "eq", "value": float("nan")}]}},
+    },
+    "a set as a value": {
+        "version": "1",
+        "tools": {"a": {"deny_if": [{"path": "args.x", "op": "in", "value": [{1, 2}]}]}},
+    },
+    "a value without end": {
+        "version": "1",
+        "tools": {"a": {"deny_if": [{"path": "args.x", "op": "eq", "value": cyclic_list()}]}},
+    },
+    "an integer without end": {
+        "version": "1",
+        "tools": {"a": {"deny_if": [{"path": "args.x", "op": "gt", "value": 10**5_000}]}},
+    },
     "a max that is NaN": {"version": "1", "tools": {"a": {"rate_limit": {"max": float("nan"), "window": 60}}}},
-    "a window that is infinite": {"version": "1", "tools": {"a": {"rate_limit": {"max": 1, "window": float("inf")}}}}}
+    "a window that is infinite": {"version": "1", "tools": {"a": {"rate_limit": {"max": 1, "window": float("inf")}}}},
+}
 
 
 @pytest.mark.parametrize("name", NO_DOCUMENT)

@@ -94,14 +94,14 @@ class ToolCall:
             and (session is None or type(session) is str)
             and (principal is None or type(principal) is Principal)
             and (server is None or type(server) is str)
-            and context is None
+            and (context is None or type(context) is dict)
         ):
             self.tool = tool
             self.arguments = arguments
             self.server = server
             self.session = session
             self.principal = principal
-            self.context = None
+            self.context = context
             self.flaw = None
         else:
             self._take_apart(tool, arguments, server, session, principal, context)
@@ -113,8 +113,8 @@ class ToolCall:
         arguments_found, context_found = _object(arguments), _object(context)
         self.flaw = (
             _not_text("the tool's name", tool)
-            or _not_text("the server's name", server or "")
-            or _not_text("the session", session or "")
+            or (None if server is None else _not_text("the server's name", server))
+            or (None if session is None else _not_text("the session", session))
             or _not_object("arguments", arguments, arguments_found)
             or _not_object("context", context, context_found)
             or _not_principal(principal)

@@ -22,8 +22,6 @@ class Shadow(NamedTuple):
     demand: Demand
     document: bool
     """Whether the whole document is in shadow mode: then its reasons are the decision's."""
-    blocks: bool = False
-    """Whether an enforcing rule asks: a call that cannot be put to a person is malformed, and blocked in shadow too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class Claim:
 def conclude(enforced: Ruling, full: Ruling, *, document_shadow: bool) -> Decision | Claim:
     """Return the decision where the rules alone make it, else the claim that has to be settled."""
     if document_shadow:
-        return _conclude_in_shadow(full, blocks=bool(enforced.asks))
+        return _conclude_in_shadow(enforced, full)
     shadow = full if full.shadowed else None
     if enforced.effect is Effect.DENY:
         if shadow is None:
@@ -58,10 +56,10 @@ def conclude(enforced: Ruling, full: Ruling, *, document_shadow: bool) -> Decisi
     return _claim(enforced, enforced.limits, Shadow(shadow, demand(apart), document=False))
 
 
-def _conclude_in_shadow(full: Ruling, *, blocks: bool) -> Decision | Claim:
-    if full.effect is Effect.DENY or not (full.limits or full.asks):
+def _conclude_in_shadow(enforced: Ruling, full: Ruling) -> Decision | Claim:
+    if not enforced.asks and (full.effect is Effect.DENY or not (full.limits or full.asks)):
         return Decision(Effect.ALLOW, full.reasons, would_be=full.effect, shadow=full.reasons)
-    return _claim(full._replace(asks=()), (), Shadow(full, demand(full.limits), document=True, blocks=blocks))
+    return _claim(enforced, enforced.limits, Shadow(full, demand(full.limits), document=True))
 
 
 def _claim(ruling: Ruling, limits: tuple[Limit, ...], shadow: Shadow | None) -> Claim:

@@ -225,6 +225,8 @@ def _judge_value(operator: Operator, value: Any, odd: int) -> Judge:
     def judge(found: Any, call: ToolCall) -> int:
         if found is ABSENT:
             return absent
+        if kinds is not None and type(found) in _CONTAINERS and type(found) not in kinds:
+            return ERRS  # without a look inside, however large it is
         if type(found) not in _ATOMS and not (type(found) is float and -inf < found < inf):
             found = _plain_or_wrong(found)
         if found is WRONG or (kinds is not None and type(found) not in kinds):
@@ -237,6 +239,7 @@ def _judge_value(operator: Operator, value: Any, odd: int) -> Judge:
 
 
 _ATOMS: Final = frozenset({str, int, bool})  # plain JSON as they are
+_CONTAINERS: Final = frozenset({dict, list})
 
 
 def _absent(operator: Operator, value: Any) -> int:

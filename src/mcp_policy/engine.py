@@ -131,7 +131,12 @@ class PolicyEngine:
         """Return every rule that matches a call and every condition in it with its outcome; takes nothing and stores
         nothing.
         """
-        return explain(self._plans.document, call, self.evaluate(call))
+        decision = self.evaluate(call)
+        try:
+            return explain(self._plans.document, call, decision)
+        except Exception:  # noqa: BLE001  # logged below
+            log().exception("a decision could not be explained")
+            return Explanation(decision, (), (), "")
 
     def visible(self, call: ToolCall) -> bool:
         """Tell whether the caller may ever call the tool, whatever its arguments: whether a list of tools shows it."""

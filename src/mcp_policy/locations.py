@@ -43,12 +43,17 @@ def _is_clean(url: str) -> bool:
     return not any(category(character) in _UNSAFE for character in url)
 
 
+MAX_HOST: Final = 255  # what a resolver takes, and the brackets of an address
+
+
 def plain_host(host: str) -> str | None:
     """Return a host name or address in the one form that is compared, or None where it is none.
 
     A name that resolvers would read as a number (`2130706433`, `0x7f.1`, `127.1`) is none unless it is a plain dotted
     quad.
     """
+    if len(host) > MAX_HOST:
+        return None
     if host.startswith("["):
         return _address(host)
     labels = host.lower().split(".")

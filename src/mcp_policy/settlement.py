@@ -65,6 +65,8 @@ def settle(claim: Claim, call: ToolCall, state: State, *, take: bool) -> Steps:
     """Settle a claim: yields questions to the stores, returns the decision. Without `take` nothing is taken, stored or
     used up.
     """
+    if claim.shadow is not None and claim.shadow.document:
+        return (yield from _settle_in_shadow(claim, claim.shadow, call, state, take=take))
     if claim.ruling.asks:
         decision = yield from _settle_approval(claim, call, state, take=take)
     else:
@@ -178,6 +180,15 @@ def _no_room(claim: Claim, receipt: Receipt) -> Decision:
     return Decision(Effect.LIMIT, reasons, evidence=met(claim.demand, receipt))
 
 
+def _settle_in_shadow(claim: Claim, shadow: Shadow, call: ToolCall, state: State, *, take: bool) -> Steps:
+    """Let a call run and say what would have been; a call that no person could be asked about is blocked as malformed."""
+    flaw = _unbindable(claim.ruling, call) if claim.ruling.asks else None
+    if flaw is not None and fits((yield from _ask_limits(state.limits.peek, claim.demand, call))):
+        return flaw
+    allowed = Decision(Effect.ALLOW, shadow.ruling.reasons)
+    return (yield from _settle_shadow(shadow, allowed, call, state, take=take))
+
+
 def _settle_shadow(shadow: Shadow, decision: Decision, call: ToolCall, state: State, *, take: bool) -> Steps:
     """Add what would have been. Shadow limits take only from a call that runs and would have run."""
     if shadow.ruling.effect is Effect.DENY:
@@ -196,8 +207,6 @@ def _settle_shadow(shadow: Shadow, decision: Decision, call: ToolCall, state: St
         would_be, reasons = Effect.DENY, decision.reasons
     elif asks:
         flaw = _unbindable(shadow.ruling, call)
-        if flaw is not None and shadow.blocks:
-            return flaw
         would_be, reasons = (Effect.APPROVE, asks) if flaw is None else (Effect.DENY, flaw.reasons)
     else:
         would_be, reasons = Effect.ALLOW, shadow.ruling.reasons

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeAlias
 from pydantic import BaseModel
 
 MAX_DEPTH: Final = 64
-MAX_NODES: Final = 10_000_000
+MAX_NODES: Final = 1_000_000
 MAX_DIGITS: Final = 4_000
 MAX_EXPONENT: Final = 400
 _MAX_BITS: Final = 13_288  # 4,000 decimal digits

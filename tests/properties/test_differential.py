@@ -80,8 +80,18 @@ def test_a_difference_is_found_and_made_small(monkeypatch: pytest.MonkeyPatch) -
     def lenient(policy: Tree, call: Tree, *state: Any, **facts: Any) -> Verdict:
         return decide(policy, {**call, "arguments": {"n": 0}} if call["tool"] == "pay" else call, *state, **facts)
 
-    policy = {"version": "1", "default": "allow", "hide": ["x"], "tools": {"pay": [{}, {"require": [NUMBER]}], "run": {}}}
-    step = {"at": 0.0, "do": "authorize", "then": None, "call": {"server": None, "session": None, "principal": None, "context": None}}
+    policy = {
+        "version": "1",
+        "default": "allow",
+        "hide": ["x"],
+        "tools": {"pay": [{}, {"require": [NUMBER]}], "run": {}},
+    }
+    step = {
+        "at": 0.0,
+        "do": "authorize",
+        "then": None,
+        "call": {"server": None, "session": None, "principal": None, "context": None},
+    }
     steps = [{**step, "call": {**step["call"], "tool": tool, "arguments": {"n": 7}}} for tool in ("run", "pay", "run")]
     assert compare(policy, steps) is None
     monkeypatch.setattr(differential, "decide", lenient)

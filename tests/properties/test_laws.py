@@ -24,7 +24,9 @@ SEEDS = range(5_000, 5_080)
 RANK = {"allow": 0, "approve": 1, "limit": 2, "deny": 3}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3), max_leaves=8)
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
 
 
 def made(seed: int, calls: int = 6) -> tuple[Tree, list[ToolCall]]:
@@ -50,7 +52,9 @@ def enforced(policy: Tree) -> Tree:
 def test_another_deny_never_allows_more(seed: int) -> None:
     policy, calls = made(seed)
     policy = enforced(policy)
-    deny: Tree = Maker(seed).pick(({"action": "deny"}, {"deny_if": [{"conditions": []}]}, {"deny_if": [Maker(seed).condition()]}))
+    deny: Tree = Maker(seed).pick(
+        ({"action": "deny"}, {"deny_if": [{"conditions": []}]}, {"deny_if": [Maker(seed).condition()]})
+    )
     stricter = copy.deepcopy(policy)
     for key in (*stricter.get("tools", {}), "get_a"):
         rules = stricter.setdefault("tools", {}).get(key, {"mode": "shadow", "action": "deny"})
@@ -81,8 +85,10 @@ def shuffled(tree: Any, order: random.Random) -> Any:
     if isinstance(tree, dict):
         keys = list(tree)
         order.shuffle(keys)
-        return {key: shuffled(tree[key], order) if key in ("servers", "near", "alone", "tools", "categories") else tree[key]
-                for key in keys}
+        return {
+            key: shuffled(tree[key], order) if key in ("servers", "near", "alone", "tools", "categories") else tree[key]
+            for key in keys
+        }
     return order.sample(tree, len(tree)) if isinstance(tree, list) else tree
 
 
@@ -123,7 +129,9 @@ def test_no_rule_means_the_default(value: Any) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_nothing_lists_is_denied_whatever_else_is_said(seed: int) -> None:
     maker = Maker(seed)
-    policy: Tree = enforced({"version": "1", **maker.section(), "default": "deny", "servers": {"near": maker.section()}})
+    policy: Tree = enforced(
+        {"version": "1", **maker.section(), "default": "deny", "servers": {"near": maker.section()}}
+    )
     for section in (policy, policy["servers"]["near"]):
         section["tools"] = {"get_a": maker.rule(), "put_*": [maker.rule(), {}]}
     decider = engine(policy)
@@ -231,7 +239,10 @@ def test_a_rule_in_shadow_never_blocks(seed: int) -> None:
     policy = enforced(policy)
     loud = copy.deepcopy(policy)
     rules = loud.setdefault("tools", {}).get("*", [])
-    loud["tools"]["*"] = [*(rules if isinstance(rules, list) else [rules]), {**Maker(seed).rule(), "mode": "shadow", "action": "deny"}]
+    loud["tools"]["*"] = [
+        *(rules if isinstance(rules, list) else [rules]),
+        {**Maker(seed).rule(), "mode": "shadow", "action": "deny"},
+    ]
     plain, noisy = engine(policy), engine(loud)
     for call in calls + calls:
         assert str(plain.authorize(call).effect) == str(noisy.authorize(call).effect)
@@ -253,7 +264,9 @@ def test_a_reload_keeps_counting(seed: int) -> None:
 
 def test_a_reload_with_another_max_or_another_place_keeps_counting() -> None:
     def document(most: int, *before: Tree) -> Policy:
-        return Policy.parse(json.dumps({"version": "1", "tools": {"t": [*before, {"limits": [{"max": most, "window": 60}]}]}}))
+        return Policy.parse(
+            json.dumps({"version": "1", "tools": {"t": [*before, {"limits": [{"max": most, "window": 60}]}]}})
+        )
 
     decider = PolicyEngine(document(2), clock=lambda: START)
     assert [decider.authorize(ToolCall("t")).allowed for _ in range(3)] == [True, True, False]
@@ -270,10 +283,23 @@ def test_a_reload_that_fails_keeps_the_old_policy() -> None:
     assert decider.authorize(ToolCall("t")).allowed
 
 
-WIRE = {"version": "1", "default": "allow", "tools": {
-    "t": {"deny_if": [{"path": "args.v", "op": "eq", "value": 1}, {"path": "args.v.a", "op": "contains", "value": "a"}],
-          "require": [{"path": "args.v", "op": "length_lte", "value": 2}, {"path": "args.w", "op": "eq", "value_from": "args.v"}],
-          "approve_if": [{"path": "args.v[*]", "op": "gt", "value": 0}]}}}
+WIRE = {
+    "version": "1",
+    "default": "allow",
+    "tools": {
+        "t": {
+            "deny_if": [
+                {"path": "args.v", "op": "eq", "value": 1},
+                {"path": "args.v.a", "op": "contains", "value": "a"},
+            ],
+            "require": [
+                {"path": "args.v", "op": "length_lte", "value": 2},
+                {"path": "args.w", "op": "eq", "value_from": "args.v"},
+            ],
+            "approve_if": [{"path": "args.v[*]", "op": "gt", "value": 0}],
+        }
+    },
+}
 
 
 @given(JSON, JSON)
@@ -310,6 +336,7 @@ def test_every_reason_points_into_the_document(seed: int) -> None:
 
 def test_pending_approvals_are_bounded_for_each_caller() -> None:
     decider = engine({"version": "1", "tools": {"t": {"action": "approve"}}})
+
     def ask(n: int, who: str) -> str:
         return str(decider.authorize(ToolCall("t", {"n": n}, principal=Principal(who))).reasons[0].code)
 
