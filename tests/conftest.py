@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}  # a busy machine is no fault of the code
 settings.register_profile("dev", **COMMON)
 settings.register_profile("ci", derandomize=True, print_blob=True, **COMMON)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture(autouse=True)
+def _heard() -> None:
+    """Let the library's logger speak: `clearml`, once imported, switches every logger off that it did not make."""
+    logging.getLogger("mcp_policy").disabled = False

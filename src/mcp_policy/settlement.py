@@ -181,7 +181,7 @@ def _no_room(claim: Claim, receipt: Receipt) -> Decision:
 
 
 def _settle_in_shadow(claim: Claim, shadow: Shadow, call: ToolCall, state: State, *, take: bool) -> Steps:
-    """Let a call run and say what would have been; a call that no person could be asked about is blocked as malformed."""
+    """Let a call run and say what would have been; one that no person could be asked about is blocked as malformed."""
     flaw = _unbindable(claim.ruling, call) if claim.ruling.asks else None
     if flaw is not None and fits((yield from _ask_limits(state.limits.peek, claim.demand, call))):
         return flaw
