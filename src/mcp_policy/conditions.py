@@ -13,7 +13,7 @@ from math import inf
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from .call import ToolCall
-from .operators import AGAINST, ERRS, FAILS, HOLDS, OPERATORS, SHIFT, Operator
+from .operators import AGAINST, ERRS, FAILS, HOLDS, OPERATORS, SHIFT, Operator, Test
 from .paths import Path, Star, has_star, parse_path
 from .values import NotJson, canonical, elements, fields, plain
 
@@ -156,8 +156,11 @@ def compile_condition(raw: dict[str, Any], place: str, category_of: CategoryOf) 
         judge = _judge_reference(operator, reference, odd)
     if has_star(path):
         outcome = _every(path, judge, operator, reference, place, category_of)
+    elif reference is None and path.root == "args" and len(path.steps) == 1 and type(path.steps[0]) is str:
+        outcome = _argument(path.steps[0], operator, operator.make(raw["value"]), judge)
     else:
-        outcome = _single(path, judge, category_of)
+        find = finder(path, category_of)
+        outcome = lambda call: judge(find(call), call)  # noqa: E731  # one branch of three
     reads = tuple((text, parse_path(text)) for text in (raw["path"], value_from) if text is not None)
     return Condition(outcome, operator, path, raw["path"], raw.get("value"), value_from, reason_of(raw), reads)
 
@@ -170,18 +173,14 @@ def reason_of(raw: dict[str, Any]) -> str | None:
 Judge: TypeAlias = Callable[[Any, ToolCall], int]
 
 
-def _single(path: Path, judge: Judge, category_of: CategoryOf) -> Outcome:
-    if path.root == "args" and len(path.steps) == 1 and type(path.steps[0]) is str:
-        return _argument(path.steps[0], judge)
-    find = finder(path, category_of)
-    return lambda call: judge(find(call), call)
-
-
-def _argument(key: str, judge: Judge) -> Outcome:
-    """Return the outcome of a condition on one argument, which most conditions are, without a walk."""
+def _argument(key: str, operator: Operator, test: Test, judge: Judge) -> Outcome:
+    """Return the outcome of a condition on one argument, as most are: straight to the test where that can be."""
+    fit = frozenset() if operator.proper else _ATOMS if operator.kinds is None else _ATOMS & operator.kinds
 
     def outcome(call: ToolCall) -> int:
         found = call.arguments.get(key)
+        if type(found) in fit:
+            return test(found)
         return judge(ABSENT if found is None else found, call)
 
     return outcome
