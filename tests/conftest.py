@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,6 +16,13 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
 @pytest.fixture(autouse=True)
-def _heard() -> None:
-    """Let the library's logger speak: `clearml`, once imported, switches every logger off that it did not make."""
-    logging.getLogger("mcp_policy").disabled = False
+def _heard() -> Iterator[None]:
+    """Let the library's logger speak, and undo what a test does to its level.
+
+    `clearml`, once imported, switches every logger off that it did not make.
+    """
+    logger = logging.getLogger("mcp_policy")
+    logger.disabled = False
+    level = logger.level
+    yield
+    logger.setLevel(level)
