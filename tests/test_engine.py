@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mcp_policy import Effect, Policy, PolicyEngine, Principal, ReasonCode, ToolCall
+from mcp_policy import Effect, Guard, Policy, PolicyEngine, Principal, ReasonCode, ToolCall
 from mcp_policy.approvals import ApprovalError, MemoryApprovalStore
 from mcp_policy.limits import MemoryLimitStore, Receipt
 
@@ -644,3 +644,35 @@ def test_failures_are_logged_under_the_library_s_name(caplog):
     with caplog.at_level(logging.ERROR, logger="mcp_policy"):
         engine({"default": "allow"}).authorize(None)
     assert {record.name for record in caplog.records} == {"mcp_policy"}
+
+
+# -- what is put together wrongly is refused at once
+
+
+@pytest.mark.parametrize("policy", ["policy.json", {"version": "1"}, b"{}"])
+def test_an_engine_takes_a_policy_and_nothing_else(policy):
+    with pytest.raises(TypeError, match=r"use `Policy\.load"):
+        PolicyEngine(policy)
+
+
+def test_a_guard_takes_an_engine_and_nothing_else():
+    with pytest.raises(TypeError, match=r"pass `PolicyEngine\(policy\)`"):
+        Guard(Policy.parse('{"version": "1"}'))
+
+
+def test_who_decides_is_a_name_or_a_principal():
+    with pytest.raises(TypeError, match="a name or a `Principal`"):
+        engine(PAY).approve("id", by=5)
+
+
+def test_a_wrong_type_is_told_beside_the_rule_s_own_words():
+    tree = {"tools": {"t": {"require": [{"path": "args.n", "op": "lte", "value": 5, "reason": "at most five"}]}}}
+    assert engine(tree).evaluate(ToolCall("t", {"n": 9})).reasons[0].message == "at most five"
+    told = engine(tree).evaluate(ToolCall("t", {"n": "3"})).reasons[0].message
+    assert told == "at most five (`args.n` has to be a finite number, not a boolean or a string)"
+
+
+def test_a_decision_shows_neither_arguments_nor_identities():
+    asked = engine(PAY).authorize(ToolCall("pay", {"card": "4111"}, session="s-secret"))
+    assert "4111" not in repr(asked) + repr(asked.approval)
+    assert "s-secret" not in repr(engine(ONCE).authorize(ToolCall("t", {}, session="s-secret")))

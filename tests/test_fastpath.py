@@ -9,7 +9,7 @@ import pytest
 
 from mcp_policy import Policy, ToolCall
 from mcp_policy.compiler import Document
-from mcp_policy.evaluator import functions
+from mcp_policy.evaluator import parts
 from mcp_policy.plans import decider, verdict_of
 
 ABSENT = object()
@@ -34,7 +34,7 @@ def test_every_quick_link_agrees_with_the_full_evaluation(kind, path):
     for condition in CONDITIONS:
         document = document_of({kind: [{"path": path, **condition}]})
         plan = document.plan("t", None, None)
-        decide, evaluate = decider(plan), functions(plan)
+        decide, evaluate = decider(plan), [outcome for _, outcome, _ in parts(plan)]
         for value in VALUES:
             call = ToolCall("t", {} if value is ABSENT else {"x": value})
             expected = verdict_of(plan, tuple(outcome(call) for outcome in evaluate))
@@ -45,7 +45,7 @@ def test_chains_of_two_agree_with_the_full_evaluation():
     for first, second in itertools.product(CONDITIONS[::3], CONDITIONS[1::3]):
         document = document_of({"require": [{"path": "args.x", **first}], "deny_if": [{"path": "args.y", **second}]})
         plan = document.plan("t", None, None)
-        decide, evaluate = decider(plan), functions(plan)
+        decide, evaluate = decider(plan), [outcome for _, outcome, _ in parts(plan)]
         for x, y in itertools.product(VALUES[::2], VALUES[1::3]):
             call = ToolCall("t", {"x": x, "y": y})
             assert shape(decide(call)) == shape(verdict_of(plan, tuple(outcome(call) for outcome in evaluate)))

@@ -254,7 +254,7 @@ def _cost(raw: Tree, category_of: CategoryOf) -> int | Callable[[ToolCall], int 
     path = _cost_path(raw)
     if path is None:
         return to_micro_up(raw.get("cost", 1))
-    find, measure = finder(parse_path(path), category_of), _length if isinstance(raw["cost"], dict) else _amount
+    find, measure = finder(parse_path(path), category_of), _length if isinstance(raw["cost"], dict) else to_micro_up
 
     def cost(call: ToolCall) -> int | None:
         found = find(call)
@@ -266,10 +266,6 @@ def _cost(raw: Tree, category_of: CategoryOf) -> int | Callable[[ToolCall], int 
             return None
 
     return cost
-
-
-def _amount(value: Any) -> int | None:
-    return to_micro_up(value)
 
 
 def _length(value: Any) -> int | None:

@@ -123,6 +123,10 @@ class Decision(_Decision):
     def __bool__(self) -> bool:
         return self.effect is Effect.ALLOW
 
+    def __repr__(self) -> str:
+        # neither what a call brought nor who brought it: a decision may end up in any log
+        return f"<Decision {self}>"
+
     def __str__(self) -> str:
         text = "; ".join(dict.fromkeys(reason.message.rstrip(".") for reason in self.reasons))
         shadow = f" (shadow: would be {self.would_be})" if self.would_be else ""

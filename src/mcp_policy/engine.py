@@ -55,6 +55,8 @@ class PolicyEngine:
         catalogue: Catalogue | None = None,
         allow_self_approval: bool = False,
     ) -> None:
+        if policy is not None and not isinstance(policy, Policy):
+            raise TypeError(f"`policy` has to be a `Policy`, not {type(policy).__name__}; use `Policy.load(path)`")
         self._limits = MemoryLimitStore(clock) if limits is None else limits
         self._approvals = MemoryApprovalStore(clock) if approvals is None else approvals
         self._catalogue = catalogue
@@ -186,6 +188,8 @@ class PolicyEngine:
         return await _drive_async(self._decide(approval_id, False, by))
 
     def _decide(self, approval_id: str, approved: bool, by: str | Principal) -> Generator[Any, Any, Approval]:
+        if not isinstance(by, (str, Principal)):
+            raise TypeError(f"`by` is a name or a `Principal`, not {type(by).__name__}")
         name = by if isinstance(by, str) else by.id
         if not name:
             raise ApprovalError("an approval is decided by somebody: `by` must not be empty")

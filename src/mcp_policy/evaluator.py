@@ -57,6 +57,11 @@ class Rule(NamedTuple):
     reads: dict[str, Path]
     """The `context` paths that the rule reads, by their text."""
 
+    @property
+    def can_list(self) -> bool:
+        """Whether the rule opens a tool where it applies: a shadow rule does so only by allowing."""
+        return self.action == "allow" or not self.shadow
+
 
 class Plan(NamedTuple):
     """All that a policy says about one tool on one server."""
@@ -129,7 +134,7 @@ def _apply(rule: Rule, may_list: bool, codes: Iterator[int], found: _Findings, w
     costs = [(limit, HOLDS if isinstance(limit.cost, int) else next(codes)) for limit in rule.limits]
     if when == FAILS:
         return
-    if when in (HOLDS, OPEN) and may_list and (rule.action == "allow" or not rule.shadow):
+    if when in (HOLDS, OPEN) and may_list and rule.can_list:
         found.listed.append(rule.pointer)
     if when == OPEN or (rule.shadow and not with_shadow):
         return
@@ -195,31 +200,26 @@ def _allowed(plan: Plan, listed: list[str]) -> tuple[Reason, ...]:
 
 
 def _cost_errs(limit: Limit) -> Reason:
-    return Reason(ReasonCode.TYPE_MISMATCH, limit.reason or f"the cost of this call, {limit.measure}", limit.pointer)
+    message = f"{limit.reason} ({limit.measure})" if limit.reason else limit.measure
+    return Reason(ReasonCode.TYPE_MISMATCH, message, limit.pointer)
 
 
 # -- evaluating a plan's conditions
 
 
-def functions(plan: Plan) -> tuple[Outcome, ...]:
-    """Return what has to be evaluated for a plan, in the order in which `judge` reads the outcomes."""
-    return tuple(outcome for outcome, _ in _parts(plan))
+def parts(plan: Plan) -> Iterator[tuple[Item | Limit, Outcome, int]]:
+    """Yield all that has to be evaluated for a plan, in the order in which `judge` reads the outcomes.
 
-
-def all_fine(plan: Plan) -> tuple[int, ...]:
-    """Return the outcomes under which every rule applies and stops nothing: what the short cut is made for."""
-    return tuple(fine for _, fine in _parts(plan))
-
-
-def _parts(plan: Plan) -> Iterator[tuple[Outcome, int]]:
+    Each with the outcome under which its rule applies and it stops nothing: what the short cut is made for.
+    """
     for rule, _ in plan.entries:
         if rule.when is not None:
-            yield rule.when.outcome, HOLDS
+            yield rule.when, rule.when.outcome, HOLDS
         for item in rule.items:
-            yield item.outcome, HOLDS if item.kind == REQUIRE else FAILS
+            yield item, item.outcome, HOLDS if item.kind == REQUIRE else FAILS
         for limit in rule.limits:
             if not isinstance(limit.cost, int):
-                yield _cost_outcome(limit.cost), HOLDS
+                yield limit, _cost_outcome(limit.cost), HOLDS
 
 
 def _cost_outcome(cost: Callable[[ToolCall], int | None]) -> Outcome:
@@ -231,13 +231,7 @@ def _cost_outcome(cost: Callable[[ToolCall], int | None]) -> Outcome:
 
 def open_outcomes(plan: Plan, call: ToolCall) -> tuple[int, ...]:
     """Return the outcomes of a plan's conditions while the arguments are not known: OPEN where they would decide."""
-    codes: list[int] = []
-    for rule, _ in plan.entries:
-        if rule.when is not None:
-            codes.append(_open(rule.when, call))
-        codes += [_open(item, call) for item in rule.items]
-        codes += [OPEN for limit in rule.limits if not isinstance(limit.cost, int)]
-    return tuple(codes)
+    return tuple(_open(part, call) if isinstance(part, Item) else OPEN for part, _, _ in parts(plan))
 
 
 def _open(item: Item, call: ToolCall) -> int:

@@ -92,7 +92,7 @@ def _rule(rule: Rule, may_list: bool, call: ToolCall) -> RuleTrace:
         rule.action,
         rule.shadow,
         when in (HOLDS, AGAINST),
-        when == HOLDS and may_list and (rule.action == "allow" or not rule.shadow),
+        when == HOLDS and may_list and rule.can_list,
         tuple(items),
         tuple(limit.pointer for limit in rule.limits),
     )

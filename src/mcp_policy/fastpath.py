@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 
 from .call import ToolCall
 from .conditions import Condition, Item, Outcome
-from .evaluator import Plan, all_fine, functions
+from .evaluator import Limit, Plan, parts
 from .operators import FAILS, HOLDS, MASK
 from .regexes import compile_regex
 
@@ -26,21 +26,10 @@ Link: TypeAlias = Callable[[ToolCall], Any]
 
 def chain(plan: Plan, fine: Any, full: Link) -> Link:
     """Return the function that gives a plan's verdict on a call: `fine` where all is fine, else what `full` says."""
-    parts = list(zip(_items(plan), functions(plan), all_fine(plan), strict=True))
     link: Link | None = None
-    for item, outcome, expected in reversed(parts):
-        link = _quick(item, expected, link, fine, full) or _plain(outcome, expected, link, fine, full)
+    for part, outcome, expected in reversed(list(parts(plan))):
+        link = _quick(part, expected, link, fine, full) or _plain(outcome, expected, link, fine, full)
     return link or (lambda call: fine)
-
-
-def _items(plan: Plan) -> list[Item | None]:
-    """Return what stands behind each of the plan's functions; None for a cost."""
-    items: list[Item | None] = []
-    for rule, _ in plan.entries:
-        items += [rule.when] if rule.when is not None else []
-        items += rule.items
-        items += [None for limit in rule.limits if not isinstance(limit.cost, int)]
-    return items
 
 
 def _plain(outcome: Outcome, expected: int, then: Link | None, fine: Any, full: Link) -> Link:
@@ -55,8 +44,8 @@ def _plain(outcome: Outcome, expected: int, then: Link | None, fine: Any, full: 
 # -- quick links, for one condition on one argument
 
 
-def _quick(item: Item | None, expected: int, then: Link | None, fine: Any, full: Link) -> Link | None:
-    if item is None or len(item.conditions) != 1 or item.conditions[0].value_from is not None:
+def _quick(item: Item | Limit, expected: int, then: Link | None, fine: Any, full: Link) -> Link | None:
+    if not isinstance(item, Item) or len(item.conditions) != 1 or item.conditions[0].value_from is not None:
         return None
     condition = item.conditions[0]
     path = condition.path

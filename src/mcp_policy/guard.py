@@ -21,7 +21,7 @@ from .binding import Binder, Bound, binder
 from .call import Principal, ToolCall
 from .decision import Decision, Effect, Reason, ReasonCode
 from .logs import log
-from .placement import check_handler, has_receiver, tool_errors
+from .placement import check_engine, check_handler, has_receiver, tool_errors
 from .snapshot import TooDeep, snapshot_mapping
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Guard:
         session: Callable[[], str | None] | None = None,
         context: Callable[[], Mapping[str, Any] | None] | None = None,
     ) -> None:
-        self._engine = engine
+        self._engine = check_engine(engine)
         self._server = server
         self._principal = principal or _nobody
         self._session = session or _nobody

@@ -13,7 +13,10 @@ from __future__ import annotations
 import gc
 import inspect
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from .engine import PolicyEngine
 
 _SWAP: Final = "put the guard below: `@mcp.tool` first, `@guard` under it, then the function"
 _TOOL_ERRORS: Final = ("fastmcp.exceptions", "mcp.server.mcpserver.exceptions", "mcp.server.fastmcp.exceptions")
@@ -70,3 +73,10 @@ def tool_errors() -> tuple[type[Exception], ...]:
     """Return what the servers that are loaded pass on to the agent when a tool raises it."""
     loaded = (getattr(sys.modules.get(name), "ToolError", None) for name in _TOOL_ERRORS)
     return tuple(error for error in loaded if isinstance(error, type) and issubclass(error, Exception))
+
+
+def check_engine(engine: PolicyEngine) -> PolicyEngine:
+    """Return `engine` if it is one. Raises `TypeError`: a guard without an engine would deny every call, one by one."""
+    if not callable(getattr(engine, "authorize", None)):
+        raise TypeError(f"a guard needs a `PolicyEngine`, not {type(engine).__name__}; pass `PolicyEngine(policy)`")
+    return engine

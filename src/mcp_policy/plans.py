@@ -17,7 +17,7 @@ from .claims import Claim, conclude
 from .compiler import Document
 from .conditions import CategoryOf
 from .decision import Decision, Effect, Reason, ReasonCode
-from .evaluator import Plan, all_fine, functions, judge, open_outcomes
+from .evaluator import Plan, judge, open_outcomes, parts
 from .fastpath import chain
 from .patterns import check_name
 from .policy import Policy
@@ -98,7 +98,8 @@ def resolve(document: Document, tool: str) -> Decide:
 
 def decider(plan: Plan) -> Decide:
     """Return the function that gives a plan's verdict on a call."""
-    evaluate = functions(plan)
+    evaluate = [outcome for _, outcome, _ in parts(plan)]
+    fine = tuple(expected for _, _, expected in parts(plan))
     remembered: dict[tuple[int, ...], Verdict] = {}
 
     def full(call: ToolCall) -> Verdict:
@@ -110,7 +111,7 @@ def decider(plan: Plan) -> Decide:
                 remembered[outcomes] = verdict
         return verdict
 
-    return chain(plan, verdict_of(plan, all_fine(plan)), full)
+    return chain(plan, verdict_of(plan, fine), full)
 
 
 def verdict_of(plan: Plan, outcomes: tuple[int, ...]) -> Verdict:

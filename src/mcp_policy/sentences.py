@@ -17,11 +17,14 @@ _SHOWN: Final = 80
 
 
 def errs(item: Item, place: int) -> Reason:
-    """Return the reason of an item whose condition at `place` met a value of the wrong type."""
+    """Return the reason of an item whose condition at `place` met a value of the wrong type.
+
+    The document's own words speak of what is not allowed; what type would be right is told beside them.
+    """
     condition = item.conditions[place]
     said = condition.reason or item.reason or item.rule_reason
-    message = said or f"`{condition.text}` has to be {condition.operator.takes}"
-    return Reason(ReasonCode.TYPE_MISMATCH, message, item.pointer, condition.text)
+    wrong = f"`{condition.text}` has to be {condition.operator.takes}"
+    return Reason(ReasonCode.TYPE_MISMATCH, f"{said} ({wrong})" if said else wrong, item.pointer, condition.text)
 
 
 def must(item: Item, place: int, code: ReasonCode) -> Reason:

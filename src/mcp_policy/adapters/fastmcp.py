@@ -38,6 +38,7 @@ from mcp_policy.answer import answer, is_hidden
 from mcp_policy.decision import Decision
 from mcp_policy.engine import PolicyEngine
 from mcp_policy.guard import has_failed
+from mcp_policy.placement import check_engine
 
 from ._common import Caller, IdentityHook, Judge, Known, caller, issued_session
 
@@ -75,7 +76,7 @@ class PolicyMiddleware(Middleware):
     ) -> None:
         if fastmcp.__version__.partition(".")[0] != str(SUPPORTED):
             raise RuntimeError(f"this adapter is made for fastmcp {SUPPORTED}, and {fastmcp.__version__} is installed")
-        self._judge = Judge(engine, identity or identify)
+        self._judge = Judge(check_engine(engine), identity or identify)
         self._server = server
         self._known: WeakKeyDictionary[FastMCP[Any], Known] = WeakKeyDictionary()
 

@@ -32,6 +32,7 @@ from mcp_policy.answer import answer, is_hidden
 from mcp_policy.decision import Decision
 from mcp_policy.engine import PolicyEngine
 from mcp_policy.guard import has_failed
+from mcp_policy.placement import check_engine
 
 from ._common import Caller, IdentityHook, Judge, Known, caller, issued_session
 
@@ -60,7 +61,7 @@ def guard_server(
     lowlevel = _lowlevel(server)
     if hasattr(lowlevel, _MARK):
         raise ValueError(f"server `{lowlevel.name}` is guarded already")
-    guard = _ServerGuard(lowlevel, Judge(engine, identity or identify), server_name or lowlevel.name)
+    guard = _ServerGuard(lowlevel, Judge(check_engine(engine), identity or identify), server_name or lowlevel.name)
     setattr(lowlevel, _MARK, guard)
     guard.install()
     return server

@@ -14,7 +14,7 @@ Rules that every store keeps:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 Status: TypeAlias = Literal["pending", "approved", "rejected"]
@@ -34,7 +34,7 @@ class Approval:
     status: Status
     tool: str
     server: str | None
-    arguments: object
+    arguments: object = field(repr=False)
     """A plain tree; not to be changed."""
     principal: Mapping[str, object] | None
     session: str | None
