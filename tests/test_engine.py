@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import UserDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
+from types import MappingProxyType
 
 import pytest
 
-from mcp_policy import Effect, Guard, Policy, PolicyEngine, Principal, ReasonCode, ToolCall
+from mcp_policy import Effect, Guard, Policy, PolicyEngine, PolicyError, Principal, ReasonCode, ToolCall
 from mcp_policy.approvals import ApprovalError, MemoryApprovalStore
 from mcp_policy.limits import MemoryLimitStore, Receipt
+from mcp_policy.values import equal
 
 
 class Clock:
@@ -676,3 +681,85 @@ def test_a_decision_shows_neither_arguments_nor_identities():
     asked = engine(PAY).authorize(ToolCall("pay", {"card": "4111"}, session="s-secret"))
     assert "4111" not in repr(asked) + repr(asked.approval)
     assert "s-secret" not in repr(engine(ONCE).authorize(ToolCall("t", {}, session="s-secret")))
+
+
+# -- found by those who tried to get past
+
+
+def test_a_decimal_that_a_reference_brings_compares_by_decimal_text():
+    for found, bound in ((0.3, Decimal("0.3")), (Decimal("0.3"), 0.3)):
+        tree = {"tools": {"t": {"require": [{"path": "args.a", "op": "lt", "value_from": "args.b"}]}}}
+        assert not engine(tree).evaluate(ToolCall("t", {"a": found, "b": bound})).allowed
+        tree = {"tools": {"t": {"require": [{"path": "args.a", "op": "lte", "value_from": "args.b"}]}}}
+        assert engine(tree).evaluate(ToolCall("t", {"a": found, "b": bound})).allowed
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [int, str, float, lambda number: [number], lambda number: {"k": number}],
+    ids=["integers", "strings", "floats", "lists", "objects"],
+)
+@pytest.mark.parametrize(("path", "op"), [("args.a", "intersects"), ("args.a[*]", "in"), ("args.a[*]", "not_in")])
+def test_two_long_lists_from_a_call_cost_their_sum_not_their_product(kind, path, op):
+    looked: list[int] = []
+
+    def counting(left: object, right: object) -> bool:
+        looked.append(1)
+        return equal(left, right)
+
+    tree = {"tools": {"t": {"deny_if": [{"path": path, "op": op, "value_from": "args.b"}]}}}
+    call = ToolCall("t", {"a": [kind(n) for n in range(2000)], "b": [kind(n) for n in range(2000, 4000)]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mcp_policy.operators.equal", counting)
+        assert engine(tree).evaluate(call).allowed is (op != "not_in")
+    assert len(looked) < 10
+
+
+def test_a_reference_is_looked_at_once_a_call_however_many_elements_ask():
+    class Counting(UserDict):
+        asked = 0
+
+        def __getitem__(self, key: str) -> object:
+            self.asked += 1
+            return super().__getitem__(key)
+
+    claims = Counting(allowed=[1])
+    tree = {"tools": {"t": {"require": [{"path": "args.a[*]", "op": "in", "value_from": "principal.claims.allowed"}]}}}
+    engine(tree).evaluate(ToolCall("t", {"a": [1] * 100}, principal=Principal("p", claims=claims)))
+    assert claims.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [
+        (Principal("bob"), Principal("bob", issuer="")),
+        (Principal("bob", issuer="https://idp"), Principal("bob")),
+        (Principal("bob"), Principal("bob", issuer="https://idp")),
+        (Principal("bob", issuer=""), "bob"),
+    ],
+)
+def test_an_issuer_left_out_is_no_way_to_approve_one_s_own_call(own, other):
+    subject = engine(PAY)
+    asked = subject.authorize(ToolCall("pay", principal=own))
+    with pytest.raises(ApprovalError, match="its own call"):
+        subject.approve(asked.approval.id, by=other)
+
+
+def test_a_mapping_that_changes_later_changes_nothing_that_runs():
+    held = {"amount": 1}
+    ran: list[object] = []
+    guard = Guard(engine({"tools": {"pay": {"require": [{"path": "args.o.amount", "op": "lte", "value": 5}]}}}))
+
+    @guard("pay")
+    def pay(o: Mapping[str, int]) -> None:
+        held["amount"] = 999
+        ran.append(o["amount"])
+
+    pay(MappingProxyType(held))
+    assert ran == [1]
+
+
+def test_a_dotted_toml_key_cannot_hang_the_reader():
+    with pytest.raises(PolicyError) as refused:
+        Policy.parse(".".join(["a"] * 30_000) + "=1", "toml")
+    assert [problem.code for problem in refused.value.problems] == ["too_deep"]

@@ -148,19 +148,18 @@ def compile_condition(raw: dict[str, Any], place: str, category_of: CategoryOf) 
     operator, path = OPERATORS[raw["op"]], parse_path(raw["path"])
     value_from = raw.get("value_from")
     odd = FAILS if place == REQUIRE else ERRS
-    reference = None
-    if value_from is None:
-        judge = _judge_value(operator, raw["value"], odd)
+    reference = None if value_from is None else finder(parse_path(value_from), category_of)
+    if reference is not None:
+        judge_for = _judge_by_reference(operator, reference, odd)
     else:
-        reference = finder(parse_path(value_from), category_of)
-        judge = _judge_reference(operator, reference, odd)
+        judge_for = _always(_judge_value(operator, raw["value"], odd))
     if has_star(path):
-        outcome = _every(path, judge, operator, reference, place, category_of)
+        refer = None if reference is None else _referrer(operator, reference)
+        outcome = _every(path, judge_for, refer, place, category_of)
     elif reference is None and path.root == "args" and len(path.steps) == 1 and type(path.steps[0]) is str:
-        outcome = _argument(path.steps[0], operator, operator.make(raw["value"]), judge)
+        outcome = _argument(path.steps[0], operator, operator.make(raw["value"]), judge_for)
     else:
-        find = finder(path, category_of)
-        outcome = lambda call: judge(find(call), call)  # noqa: E731  # one branch of three
+        outcome = _found(finder(path, category_of), judge_for)
     reads = tuple((text, parse_path(text)) for text in (raw["path"], value_from) if text is not None)
     return Condition(outcome, operator, path, raw["path"], raw.get("value"), value_from, reason_of(raw), reads)
 
@@ -170,36 +169,48 @@ def reason_of(raw: dict[str, Any]) -> str | None:
     return raw.get("reason", raw.get("on_deny"))
 
 
-Judge: TypeAlias = Callable[[Any, ToolCall], int]
+Judge: TypeAlias = Callable[[Any], int]
+JudgeFor: TypeAlias = Callable[[ToolCall], Judge]
 
 
-def _argument(key: str, operator: Operator, test: Test, judge: Judge) -> Outcome:
-    """Return the outcome of a condition on one argument, as most are: straight to the test where that can be."""
+def _always(judge: Judge) -> JudgeFor:
+    return lambda call: judge
+
+
+def _found(find: Callable[[ToolCall], Any], judge_for: JudgeFor) -> Outcome:
+    return lambda call: judge_for(call)(find(call))
+
+
+def _argument(key: str, operator: Operator, test: Test, judge_for: JudgeFor) -> Outcome:
+    """Return the outcome of a condition on one argument, as most are: straight to the test where that can be.
+
+    It cannot where a string has to be a proper one besides, or where a value may have parts.
+    """
     fit = frozenset() if operator.proper else _ATOMS if operator.kinds is None else _ATOMS & operator.kinds
 
     def outcome(call: ToolCall) -> int:
         found = call.arguments.get(key)
         if type(found) in fit:
             return test(found)
-        return judge(ABSENT if found is None else found, call)
+        return judge_for(call)(ABSENT if found is None else found)
 
     return outcome
 
 
 def _every(
     path: Path,
-    judge: Judge,
-    operator: Operator,
-    reference: Callable[[ToolCall], Any] | None,
+    judge_for: JudgeFor,
+    refer: Callable[[ToolCall], tuple[int, Any]] | None,
     place: str,
     category_of: CategoryOf,
 ) -> Outcome:
     start, steps, combine = _root(path.root, category_of), path.steps, _all if place == REQUIRE else _any
 
     def outcome(call: ToolCall) -> int:
-        codes = {judge(found, call) for found in _walk_all(start(call), steps)}
-        if not codes and reference is not None:  # an absent or unfit reference counts also where there is no element
-            codes = {_refer(operator, reference, call)[0]} - {HOLDS}
+        judge = judge_for(call)  # once a call, however many elements there are
+        codes = {judge(found) for found in _walk_all(start(call), steps)}
+        if not codes and refer is not None:  # an absent or unfit reference counts also where there is no element
+            codes = {refer(call)[0]} - {HOLDS}
         return combine(codes)
 
     return outcome
@@ -221,7 +232,7 @@ def _any(codes: set[int]) -> int:
 def _judge_value(operator: Operator, value: Any, odd: int) -> Judge:
     test, absent, kinds, proper = operator.make(value), _absent(operator, value), operator.kinds, operator.proper
 
-    def judge(found: Any, call: ToolCall) -> int:
+    def judge(found: Any) -> int:
         if found is ABSENT:
             return absent
         if kinds is not None and type(found) in _CONTAINERS and type(found) not in kinds:
@@ -247,30 +258,39 @@ def _absent(operator: Operator, value: Any) -> int:
     return AGAINST if operator.negative else FAILS
 
 
-def _judge_reference(operator: Operator, reference: Callable[[ToolCall], Any], odd: int) -> Judge:
+def _judge_by_reference(operator: Operator, reference: Callable[[ToolCall], Any], odd: int) -> JudgeFor:
     """Wrong types come first, then an absent reference, which counts against the call, then an absent value."""
-    kinds, proper = operator.kinds, operator.proper
+    kinds, proper, refer = operator.kinds, operator.proper, _referrer(operator, reference)
 
-    def judge(found: Any, call: ToolCall) -> int:
-        found = _plain_or_wrong(found)
-        if found is WRONG or (found is not ABSENT and kinds is not None and type(found) not in kinds):
-            return ERRS
-        code, value = _refer(operator, reference, call)
-        if code == ERRS:
-            return ERRS
-        if code == HOLDS:
-            return _judge_value(operator, value, odd)(found, call)
-        return odd if found is not ABSENT and proper is not None and proper(found) is None else AGAINST
+    def judge_for(call: ToolCall) -> Judge:
+        code, value = refer(call)
+        judge_value = _judge_value(operator, value, odd) if code == HOLDS else None
 
-    return judge
+        def judge(found: Any) -> int:
+            found = _plain_or_wrong(found)
+            if found is WRONG or (found is not ABSENT and kinds is not None and type(found) not in kinds):
+                return ERRS
+            if judge_value is not None:
+                return judge_value(found)
+            if code == AGAINST and found is not ABSENT and proper is not None and proper(found) is None:
+                return odd
+            return code
+
+        return judge
+
+    return judge_for
 
 
-def _refer(operator: Operator, reference: Callable[[ToolCall], Any], call: ToolCall) -> tuple[int, Any]:
-    """Return what a reference leads to, and HOLDS where the operator can take it, AGAINST where it is absent."""
-    value = _plain_or_wrong(reference(call))
-    if value is ABSENT:
-        return AGAINST, None
-    return (ERRS if value is WRONG or operator.refuse(value) is not None else HOLDS), value
+def _referrer(operator: Operator, reference: Callable[[ToolCall], Any]) -> Callable[[ToolCall], tuple[int, Any]]:
+    """Return what says what a reference leads to: HOLDS where the operator can take it, AGAINST where it is absent."""
+
+    def refer(call: ToolCall) -> tuple[int, Any]:
+        value = _plain_or_wrong(reference(call))
+        if value is ABSENT:
+            return AGAINST, None
+        return (ERRS if value is WRONG or operator.refuse(value) is not None else HOLDS), value
+
+    return refer
 
 
 def _plain_or_wrong(found: Any) -> Any:

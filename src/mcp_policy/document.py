@@ -93,9 +93,15 @@ def _too_large() -> PolicyError:
 # -- TOML
 
 
+_TOML_STRING: Final = r'"(?:[^"\\\n]|\\.)*+"|\'[^\'\n]*+\''
+
+
 def _scan_toml(text: str) -> Reading:
     import tomllib
 
+    # a dotted key nests a level a dot, and the parser takes the square of their number
+    if any(line.count(".") > MAX_DEPTH for line in re.sub(_TOML_STRING, "", text).splitlines()):
+        raise refused(ProblemCode.TOO_DEEP, TOO_DEEP_TO_READ)
     try:
         tree = tomllib.loads(text)
     except RecursionError:

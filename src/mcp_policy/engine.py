@@ -210,9 +210,10 @@ class PolicyEngine:
 def _is_own(record: Approval, by: str | Principal) -> bool:
     if record.principal is None:
         return False
-    if isinstance(by, str):
-        return record.principal["id"] == by
-    return record.principal["id"] == by.id and record.principal["issuer"] == by.issuer
+    own, issuer = record.principal["id"], record.principal["issuer"] or None
+    if isinstance(by, str) or not by.issuer or issuer is None:  # without an issuer on both sides the id has to do
+        return own == (by if isinstance(by, str) else by.id)
+    return own == by.id and issuer == by.issuer
 
 
 def _failed() -> Decision:

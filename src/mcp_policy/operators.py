@@ -16,7 +16,7 @@ from .errors import ProblemCode, json_type
 from .locations import plain_host, resolve_path, url_host
 from .patterns import compile_glob
 from .regexes import MAX_SUBJECT, compile_regex
-from .values import comparable, equal, is_number
+from .values import comparable, equal, is_number, lookup_text
 
 # Outcome codes. AGAINST: absent, where absence counts against the call. OPEN: not known yet. A clause adds the
 # place of its deciding condition in the bits above MASK.
@@ -149,10 +149,21 @@ def _eq(value: Any) -> Test:
 
 
 def _in(members: list[Any]) -> Test:
-    if all(type(member) is str for member in members):
-        names = frozenset(members)
-        return lambda found: HOLDS if type(found) is str and found in names else FAILS
-    return lambda found: HOLDS if any(equal(found, member) for member in members) else FAILS
+    # Looked up, not compared one by one: a long list that a call brings must not cost its length for every element.
+    names = frozenset(member for member in members if type(member) is str)
+    texts = frozenset(lookup_text(member) for member in members if type(member) is not str)
+    unlisted = [member for member in members if type(member) is not str and lookup_text(member) is None]
+
+    def test(found: Any) -> int:
+        if type(found) is str:
+            return HOLDS if found in names else FAILS
+        text = lookup_text(found)
+        if text is not None and text in texts:
+            return HOLDS
+        compared = members if text is None else unlisted
+        return HOLDS if any(equal(found, member) for member in compared) else FAILS
+
+    return test
 
 
 def _intersects(members: list[Any]) -> Test:
@@ -161,8 +172,10 @@ def _intersects(members: list[Any]) -> Test:
 
 
 def _lt(bound: Any) -> Test:
+    exact = type(bound) is Decimal  # by way of `value_from`
+
     def test(found: Any) -> int:
-        if type(found) is Decimal:
+        if type(found) is Decimal or exact:
             found, other = comparable(found, bound)
             return HOLDS if found < other else FAILS
         return HOLDS if found < bound else FAILS
@@ -171,8 +184,10 @@ def _lt(bound: Any) -> Test:
 
 
 def _lte(bound: Any) -> Test:
+    exact = type(bound) is Decimal
+
     def test(found: Any) -> int:
-        if type(found) is Decimal:
+        if type(found) is Decimal or exact:
             found, other = comparable(found, bound)
             return HOLDS if found <= other else FAILS
         return HOLDS if found <= bound else FAILS

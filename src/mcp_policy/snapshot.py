@@ -55,6 +55,8 @@ def _rarer(value: Any, depth: int) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value) if hasattr(value, field.name)]
         return _refill(copy.copy(value), [(n, getattr(value, n)) for n in names], object.__setattr__, depth)
+    if isinstance(value, Mapping):  # judged as an object, so it has to be a copy as well
+        return {key: snapshot(value[key], depth) for key in value}
     return value
 
 

@@ -198,6 +198,26 @@ def canonical(value: Any) -> str:
     return text
 
 
+def lookup_text(value: Any) -> str | None:
+    """Return a text that two plain values share exactly when they are equal; None where only comparing them can tell.
+
+    That is so for Decimals, which equal floats by their shortest text and integers by value, and for endless integers.
+    """
+    try:
+        return None if _holds_decimal(value) else _write(value)
+    except NotJson:
+        return None
+
+
+def _holds_decimal(value: Any) -> bool:
+    kind = type(value)
+    if kind is list:
+        return any(map(_holds_decimal, value))
+    if kind is dict:
+        return any(map(_holds_decimal, value.values()))
+    return kind is Decimal
+
+
 def _write(value: Any) -> str:
     kind = type(value)
     if kind is str:

@@ -37,9 +37,9 @@ def test_a_missing_framework_is_named_with_what_installs_it(adapter, missing, ex
 
 def test_memory_of_tools_is_bounded(monkeypatch):
     monkeypatch.setattr(Known, "_MOST", 3)
-    known = Known()
+    known: Known[bool] = Known()
     for number in range(10):
-        known.add(f"tool {number}")
+        known.add(f"tool {number}", True)
         assert known.get(f"tool {number}")
         assert len(known._names) <= 3
     known.forget("tool 9")

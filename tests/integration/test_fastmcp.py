@@ -466,6 +466,29 @@ def test_a_mounted_tool_that_calls_tools_by_name_is_no_way_around():
     assert not outer.inner.ran
 
 
+@pytest.mark.parametrize("how", ["call", "background", "list"])
+def test_a_tool_that_reaches_another_guarded_server_is_no_way_around(how):
+    """The other server has the same engine, and is not mounted: what is called there is a call of its own."""
+    engine = Recorder(servers={"outer": {"tools": {"run": {}}}, "other": {"hide": ["rm"], "tools": {"ls": {}}}})
+    other, outer = files(engine, "other"), FastMCP("outer")
+
+    @outer.tool
+    async def run() -> str:
+        if how == "list":
+            return " ".join(tool.name for tool in await other.list_tools())
+        call = other.call_tool("rm", {"path": "/"})
+        try:
+            return str(await (asyncio.create_task(call) if how == "background" else call))
+        except NotFoundError:
+            return "refused"
+
+    outer.add_middleware(PolicyMiddleware(engine))
+    said = text(ask(outer, "run"))
+    assert "rm" not in said.split()
+    assert how == "list" or said == "refused"
+    assert other.ran == []
+
+
 def test_a_mounted_tool_that_calls_the_outer_servers_tools_is_no_way_around():
     engine = Recorder({"c_run": {}, "c_rm": {"action": "deny"}})
     outer = mounted(engine, engine)

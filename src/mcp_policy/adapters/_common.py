@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from mcp_policy.answer import is_hidden
 from mcp_policy.call import Principal, ToolCall
@@ -84,6 +84,14 @@ def issued_session(session: Any) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def _copied(tool: str, given: Mapping[str, Any] | None) -> tuple[dict[str, Any], Decision | None]:
+    """Return the copy of the arguments that is judged and runs, or the denial of what cannot be copied."""
+    try:
+        return judged_copy(tool, given), None
+    except PolicyDenied as denied:
+        return {}, denied.decision
+
+
 class Judge(NamedTuple):
     """Asks the engine on behalf of those who call."""
 
@@ -94,26 +102,29 @@ class Judge(NamedTuple):
         self, context: Any, server: str | None, tool: str, given: Mapping[str, Any] | None
     ) -> tuple[Decision, dict[str, Any]]:
         """Return the decision on a call and the copy of its arguments that was judged; a failure denies the call."""
-        arguments: dict[str, Any] = {}
+        bare = ToolCall(tool, {}, server=server)
+        arguments, decision = _copied(tool, given)
         try:
-            arguments = judged_copy(tool, given)
             principal, session = self.identify(context)
             now = {"time": utc_now()}
-            call = ToolCall(tool, arguments, server=server, session=session, principal=principal, context=now)
-            decision = await self.engine.authorize_async(call)
-        except PolicyDenied as denied:
-            decision = denied.decision
+            known = ToolCall(tool, {}, server=server, session=session, principal=principal, context=now)
+            bare = (
+                bare if known.flaw else known
+            )  # an identity that is none: hidden may still be what is hidden from all
+            if decision is None:
+                call = ToolCall(tool, arguments, server=server, session=session, principal=principal, context=now)
+                decision = await self.engine.authorize_async(call)
         except Exception:
             log.exception("the policy could not be applied to a call of %r: denied", tool)
             decision = FAILED
-        return self._discreetly(decision, server, tool), arguments
+        return self._discreetly(decision, bare), arguments
 
-    def _discreetly(self, decision: Decision, server: str | None, tool: str) -> Decision:
-        """Return what hides the tool where it is hidden, also if the call never got so far."""
+    def _discreetly(self, decision: Decision, bare: ToolCall) -> Decision:
+        """Return what hides the tool from this caller, also if the call never got so far."""
         if decision.allowed or decision.reasons[0].code not in _UNJUDGED:
             return decision
-        bare = self.engine.evaluate(ToolCall(tool, {}, server=server))
-        return bare if is_hidden(bare) else decision
+        hidden = self.engine.evaluate(bare)
+        return hidden if is_hidden(hidden) else decision
 
     def viewer(self, context: Any, server: str | None) -> Callable[[str], bool]:
         """Return what says whether the caller may ever call a tool; a failure on the way hides them all."""
@@ -128,8 +139,11 @@ class Judge(NamedTuple):
         )
 
 
-class Known:
-    """The names of tools that a server was found to have, so that finding out costs nothing the next time.
+Found = TypeVar("Found")
+
+
+class Known(Generic[Found]):
+    """The tools that a server was found to have, by name, so that finding out costs nothing the next time.
 
     Only what exists is remembered, and not for ever: whoever is about to refuse a call looks again.
     """
@@ -137,17 +151,17 @@ class Known:
     _MOST = 10_000
 
     def __init__(self) -> None:
-        self._names: dict[str, str] = {}
+        self._names: dict[str, Found] = {}
 
-    def get(self, name: str) -> str | None:
-        """Return `name` if the server was found to have it."""
+    def get(self, name: str) -> Found | None:
+        """Return what `name` was found to be."""
         return self._names.get(name)
 
-    def add(self, name: str) -> None:
+    def add(self, name: str, found: Found) -> None:
         """Remember a tool."""
         if len(self._names) >= self._MOST:
             self._names.clear()
-        self._names[name] = name
+        self._names[name] = found
 
     def forget(self, name: str) -> None:
         """Forget a tool that may be gone."""

@@ -4,8 +4,10 @@
 - A hidden tool gets what fastmcp says to a tool that it does not have, and so does a tool that it does not have,
   whatever the policy says to its name.
 - A tool is judged by the name under which the server lists it, also when it is addressed by its hashed name.
-- A mounted server's own guard of the same engine leaves the call to the guard around it. A call that a tool makes on
-  its own server is a call of its own: a tool that calls tools by name (search transforms add one) is no way around.
+- A mounted server's own guard of the same engine leaves a call to the guard around it, for the very hop that was
+  decided on, once. Whatever else a tool calls on a guarded server, by name or in the background, is a call of its own,
+  judged by that server's names. So a tool that calls tools by name (search transforms add one) is no way around, as
+  long as the server it calls is guarded itself: guard what you mount, or deny such tools.
 - Lists show what the caller may ever call, and are private to the caller's cache.
 
 Add it before middleware that caches results, and after middleware that rewrites calls: what middleware further in makes
@@ -15,8 +17,9 @@ of a call is not judged again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextvars import ContextVar, Token
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
@@ -52,12 +55,22 @@ ListTools = CallNext[types.ListToolsRequest, Sequence[Tool]]
 SUPPORTED: Final = 4
 
 
+Hop = tuple[object, str]  # a mounted server, and the name by which its tool is called
+
+
+class _Found(NamedTuple):
+    """What a name reaches: the name under which the server lists it, and the way to it through mounted servers."""
+
+    listed: str
+    hops: tuple[Hop, ...]
+
+
 class _Decided(NamedTuple):
-    """An engine that has decided on the request at hand, and the servers that it decided for."""
+    """An engine that has decided on the request at hand, and for which further hops; None: for the lists below it."""
 
     engine: PolicyEngine
     request: object
-    servers: tuple[object, ...]
+    hops: list[Hop] | None
 
 
 _decided: ContextVar[tuple[_Decided, ...]] = ContextVar("mcp_policy_decided", default=())
@@ -78,43 +91,37 @@ class PolicyMiddleware(Middleware):
             raise RuntimeError(f"this adapter is made for fastmcp {SUPPORTED}, and {fastmcp.__version__} is installed")
         self._judge = Judge(check_engine(engine), identity or identify)
         self._server = server
-        self._known: WeakKeyDictionary[FastMCP[Any], Known] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[FastMCP[Any], Known[_Found]] = WeakKeyDictionary()
 
     async def on_call_tool(self, context: CallContext, call_next: CallTool) -> ToolResult:
         """Let a call through, or answer it in the policy's name."""
         at = context.fastmcp_context
-        token, delegated = _enter(self._judge.engine, at)
-        try:
-            return await (call_next(context) if delegated else self._call(at, context, call_next))
-        finally:
-            _decided.reset(token)
+        if at is not None and _expected(self._judge.engine, at, context.message.name):
+            return await call_next(context)
+        name = context.message.name
+        found = self._known_to(at).get(name) or await self._find(at, name)
+        if found is None:
+            raise _unknown(name)
+        decision, arguments = await self._judge.decide(at, self._name(at), found.listed, context.message.arguments)
+        if decision.allowed:
+            context.message.arguments = arguments  # the judged copy; the message was made for this call alone
+            with _deciding(self._judge.engine, at, list(found.hops)):
+                return await self._run(context, call_next, decision)
+        if is_hidden(decision) or await self._find(at, name) is None:
+            raise _unknown(name)
+        return _refused(decision)
 
     async def on_list_tools(self, context: ListContext, call_next: ListTools) -> Sequence[Tool]:
         """List what the caller may ever call."""
         at = context.fastmcp_context
-        token, delegated = _enter(self._judge.engine, at)
-        try:
+        delegated = _in_list(self._judge.engine, at)
+        with _deciding(self._judge.engine, at, None):
             tools = await call_next(context)
-        finally:
-            _decided.reset(token)
         if delegated:
             return tools
         _keep_private(at)
         shows = self._judge.viewer(at, self._name(at))
         return [tool for tool in tools if shows(tool.name)]
-
-    async def _call(self, at: Context | None, context: CallContext, call_next: CallTool) -> ToolResult:
-        name = context.message.name
-        listed = self._known_to(at).get(name) or await self._find(at, name)
-        if listed is None:
-            raise _unknown(name)
-        decision, arguments = await self._judge.decide(at, self._name(at), listed, context.message.arguments)
-        if decision.allowed:
-            context.message.arguments = arguments  # the judged copy; the message was made for this call alone
-            return await self._run(context, call_next, decision)
-        if is_hidden(decision) or await self._find(at, name) is None:
-            raise _unknown(name)
-        return _refused(decision)
 
     async def _run(self, context: CallContext, call_next: CallTool, decision: Decision) -> ToolResult:
         try:
@@ -130,7 +137,7 @@ class PolicyMiddleware(Middleware):
     def _name(self, at: Context | None) -> str | None:
         return self._server or (None if at is None else at.fastmcp.name)
 
-    def _known_to(self, at: Context | None) -> Known:
+    def _known_to(self, at: Context | None) -> Known[_Found]:
         if at is None:
             return Known()
         known = self._known.get(at.fastmcp)
@@ -138,20 +145,21 @@ class PolicyMiddleware(Middleware):
             known = self._known[at.fastmcp] = Known()
         return known
 
-    async def _find(self, at: Context | None, name: str) -> str | None:
-        """Return the name under which the server lists what `name` reaches; one that cannot say has it."""
+    async def _find(self, at: Context | None, name: str) -> _Found | None:
+        """Return what a name reaches on the server; one that cannot say has it."""
         if at is None:
-            return name
+            return _Found(name, ())
         known = self._known_to(at)
         known.forget(name)
         try:
             tool = await _tool(at.fastmcp, name)
+            found = None if tool is None else _Found(tool.name, await _hops(tool))
         except Exception:
             log.exception("whether the server has %r could not be found out: it is taken to exist", name)
-            return name
-        if tool is not None and tool.name == name:
-            known.add(name)
-        return None if tool is None else tool.name
+            return _Found(name, ())
+        if found is not None and found.listed == name:
+            known.add(name, found)
+        return found
 
 
 def identify(context: Context | None) -> Caller:
@@ -170,16 +178,47 @@ async def _tool(server: FastMCP[Any], name: str) -> Tool | None:
     return tool
 
 
-def _enter(engine: PolicyEngine, at: Context | None) -> tuple[Token[Any], bool]:
-    """Note that `engine` looks after the request here; tell whether it has decided already, for a server around it."""
-    server, request = (None, None) if at is None else (at.fastmcp, at.request_context)
-    entries = _decided.get()
-    for entry in reversed(entries):
-        if entry.engine is engine and entry.request is request:
-            delegated = all(one is not server for one in entry.servers)
-            servers = (*entry.servers, server) if delegated else (server,)
-            return _decided.set((*entries, _Decided(engine, request, servers))), delegated
-    return _decided.set((*entries, _Decided(engine, request, (server,)))), False
+async def _hops(tool: Tool) -> tuple[Hop, ...]:
+    """Return the way that a call of this tool takes through mounted servers; what cannot be told is judged again."""
+    hops: list[Hop] = []
+    at: Any = tool
+    while at is not None:
+        at = getattr(at, "parent_tool", None) or at
+        server, name = getattr(at, "_server", None), getattr(at, "_original_name", None)
+        if not isinstance(server, FastMCP) or not isinstance(name, str):
+            break
+        hops.append((server, name))
+        at = await server.get_tool(name)
+    return tuple(hops)
+
+
+@contextmanager
+def _deciding(engine: PolicyEngine, at: Context | None, hops: list[Hop] | None) -> Iterator[None]:
+    """Note what `engine` has decided on, for the guards further in."""
+    request = None if at is None else at.request_context
+    token = _decided.set((*_decided.get(), _Decided(engine, request, hops)))
+    try:
+        yield
+    finally:
+        _decided.reset(token)
+
+
+def _expected(engine: PolicyEngine, at: Context, name: str) -> bool:
+    """Tell whether this very hop has been decided on by a guard around this one; each counts once."""
+    for entry in reversed(_decided.get()):
+        if entry.engine is engine and entry.request is at.request_context and entry.hops:
+            for place, (server, tool) in enumerate(entry.hops):
+                if server is at.fastmcp and tool == name:
+                    del entry.hops[place]
+                    return True
+    return False
+
+
+def _in_list(engine: PolicyEngine, at: Context | None) -> bool:
+    """Tell whether a guard around this one filters the list that is being made; inside a call none does."""
+    request = None if at is None else at.request_context
+    own = [entry for entry in _decided.get() if entry.engine is engine and entry.request is request]
+    return bool(own) and own[-1].hops is None
 
 
 def _keep_private(at: Context | None) -> None:

@@ -95,7 +95,7 @@ class _ServerGuard:
         self._server = server
         self._judge = judge
         self._name = name
-        self._known = Known()
+        self._known: Known[bool] = Known()
         self._list: Handler | None = None
         self._schema_of = server.get_tool_input_schema
         self._register = server.add_request_handler
@@ -165,12 +165,12 @@ class _ServerGuard:
         self._known.forget(name)
         try:
             if self._schema_of is not None and self._schema_of(name) is not None:
-                self._known.add(name)
+                self._known.add(name, True)
             elif self._list is None:
                 return True
             else:
                 async for tool in _pages(self._list, context):
-                    self._known.add(tool)
+                    self._known.add(tool, True)
         except Exception:
             log.exception("the tools of `%s` cannot be listed: %r is taken to exist", self._name, name)
             return True
