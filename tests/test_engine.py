@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import pytest
 
-from mcp_policy import Effect, Guard, Policy, PolicyEngine, PolicyError, Principal, ReasonCode, ToolCall
+from mcp_policy import Effect, Guard, Policy, PolicyDenied, PolicyEngine, PolicyError, Principal, ReasonCode, ToolCall
 from mcp_policy.approvals import ApprovalError, MemoryApprovalStore
 from mcp_policy.limits import MemoryLimitStore, Receipt
 from mcp_policy.values import equal
@@ -757,6 +757,22 @@ def test_a_mapping_that_changes_later_changes_nothing_that_runs():
 
     pay(MappingProxyType(held))
     assert ran == [1]
+
+
+def test_a_key_that_lies_about_itself_is_found_by_what_it_holds():
+    class Key(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            return 1
+
+        def __eq__(self, other: object) -> bool:
+            return False
+
+    guard = Guard(engine({"tools": {"pay": {"deny_if": [{"path": "args.o.amount", "op": "gt", "value": 10}]}}}))
+    pay = guard("pay")(lambda o: o)
+    with pytest.raises(PolicyDenied):
+        pay({Key("amount"): 50})
 
 
 def test_a_dotted_toml_key_cannot_hang_the_reader():

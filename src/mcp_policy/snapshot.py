@@ -33,10 +33,15 @@ def snapshot(value: Any, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
         raise TooDeep(f"the arguments are nested deeper than {MAX_DEPTH} levels")
     if kind is dict:
-        return {key: snapshot(item, depth + 1) for key, item in value.items()}
+        return {_exact(key): snapshot(item, depth + 1) for key, item in value.items()}
     if kind is list:
         return [snapshot(item, depth + 1) for item in value]
     return _rarer(value, depth + 1)
+
+
+def _exact(key: Any) -> Any:
+    """Return a key as the plain text that it holds: one with a hash of its own would be there and not be found."""
+    return str.__str__(key) if type(key) is not str and isinstance(key, str) else key
 
 
 def _rarer(value: Any, depth: int) -> Any:
@@ -56,7 +61,7 @@ def _rarer(value: Any, depth: int) -> Any:
         names = [field.name for field in dataclasses.fields(value) if hasattr(value, field.name)]
         return _refill(copy.copy(value), [(n, getattr(value, n)) for n in names], object.__setattr__, depth)
     if isinstance(value, Mapping):  # judged as an object, so it has to be a copy as well
-        return {key: snapshot(value[key], depth) for key in value}
+        return {_exact(key): snapshot(value[key], depth) for key in value}
     return value
 
 
@@ -76,7 +81,7 @@ def _model(value: BaseModel, depth: int) -> BaseModel:
 
 def snapshot_mapping(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return `snapshot` of a mapping, as a plain dict. Raises `TooDeep`."""
-    return {key: snapshot(item, 1) for key, item in arguments.items()}
+    return {_exact(key): snapshot(item, 1) for key, item in arguments.items()}
 
 
 def is_context(value: object) -> bool:

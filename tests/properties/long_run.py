@@ -1,6 +1,6 @@
 """The comparison of `test_differential`, for as long as one likes.
 
-python -m tests.properties.long_run --pairs 1000000 --seed 1 --processes 2
+PYTHONPATH=src:tests python -m properties.long_run --pairs 1000000 --seed 1 --processes 2
 """
 
 from __future__ import annotations
