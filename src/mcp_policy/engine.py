@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from .approvals.memory import MemoryApprovalStore
 from .approvals.store import Approval, ApprovalError, ApprovalStore, AsyncApprovalStore
@@ -18,13 +18,15 @@ from .claims import Claim
 from .compiler import CATEGORIES
 from .decision import Decision, Effect, Reason, ReasonCode
 from .demands import unanswered
-from .explain import Explanation, explain
 from .limits.memory import MemoryLimitStore
 from .limits.store import AsyncLimitStore, LimitStore, Receipt
 from .logs import log
 from .plans import NoPlans, Plans, visible
 from .policy import Policy
 from .settlement import State, Steps, limited, refund, settle
+
+if TYPE_CHECKING:
+    from .explain import Explanation
 
 Answer = TypeVar("Answer")
 _NO_POLICY: Final = NoPlans()
@@ -133,6 +135,8 @@ class PolicyEngine:
         """Return every rule that matches a call and every condition in it with its outcome; takes nothing and stores
         nothing.
         """
+        from .explain import Explanation, explain
+
         decision = self.evaluate(call)
         try:
             return explain(self._plans.document, call, decision)

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Final, NoReturn, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, final
 
-from .document import Format, plain_copy, scan
 from .errors import PolicyError, Problem, ProblemCode
 from .reading import MAX_BYTES, Place, Places, Reading
+
+if TYPE_CHECKING:
+    from .document import Format
 
 _ANNOTATIONS: Final = frozenset({"$schema", "name", "description"})
 _FORMATS: Final[dict[str, Format]] = {".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
@@ -50,11 +52,15 @@ class Policy:
     @classmethod
     def parse(cls, text: str | bytes, format: Format = "json") -> Policy:
         """Read a policy from text, or from bytes in UTF-8. Raises `PolicyError`."""
+        from .document import scan
+
         return _checked(scan(text, format))
 
     @classmethod
     def model_validate(cls, tree: object) -> Policy:
         """Make a policy from a tree of Python values, of which it keeps a copy. Raises `PolicyError`."""
+        from .document import plain_copy
+
         return _checked(Reading(*plain_copy(tree)))
 
     @staticmethod
@@ -67,6 +73,8 @@ class Policy:
     @property
     def document(self) -> dict[str, Any]:
         """A copy of the document, as plain JSON values."""
+        from .document import plain_copy
+
         copy: dict[str, Any] = plain_copy(self._tree)[0]
         return copy
 
