@@ -169,24 +169,18 @@ def compile_rule(raw: Tree, place: Place, pointer: str, category_of: CategoryOf)
     reason, shadow = reason_of(raw), raw.get("mode") == "shadow"
     when = _item(WHEN, {"conditions": raw["when"]}, pointer, reason, category_of) if raw.get("when") else None
     items: list[Item] = []
-    limits: list[Limit] = []
     for key, value in raw.items():
         if key in (REQUIRE, DENY_IF, APPROVE_IF):
             items += [
                 _item(key, part, f"{pointer}/{key}/{number}", reason, category_of) for number, part in enumerate(value)
             ]
-        elif key == "limits":
-            limits += [
-                _limit(part, place, f"{pointer}/limits/{number}", reason, shadow, category_of)
-                for number, part in enumerate(value)
-            ]
-        elif key == "rate_limit":
-            limits.append(_limit(_spelt_out(value), place, f"{pointer}/rate_limit", reason, shadow, category_of))
+    stated = list(_stated_limits(raw, pointer))
+    limits = [_limit(part, place, at, reason, shadow, category_of) for at, part in stated]
     ttl = float(raw.get("approval", {}).get("ttl", DEFAULT_TTL))
     reads = {
         text: path for item in (*items, *([when] if when else [])) for c in item.conditions for text, path in c.reads
     }
-    reads |= {text: parse_path(text) for limit in _raw_limits(raw) if (text := _cost_path(limit)) is not None}
+    reads |= {text: parse_path(text) for _, limit in stated if (text := _cost_path(limit)) is not None}
     context = {text: path for text, path in reads.items() if path.root == "context"}
     return Rule(pointer, raw.get("action", "allow"), reason, shadow, when, tuple(items), tuple(limits), ttl, context)
 
@@ -203,9 +197,13 @@ def _item(kind: str, raw: Tree, pointer: str, rule_reason: str | None, category_
 # -- limits
 
 
-def _raw_limits(rule: Tree) -> list[Tree]:
-    own = [_spelt_out(rule["rate_limit"])] if "rate_limit" in rule else []
-    return [*own, *rule.get("limits", ())]
+def _stated_limits(rule: Tree, pointer: str) -> Iterator[tuple[str, Tree]]:
+    """Yield each limit of a rule, spelt out, with its place, in document order."""
+    for key, value in rule.items():
+        if key == "rate_limit":
+            yield f"{pointer}/rate_limit", _spelt_out(value)
+        elif key == "limits":
+            yield from ((f"{pointer}/limits/{number}", part) for number, part in enumerate(value))
 
 
 def _spelt_out(raw: Tree | str) -> Tree:
