@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import UserDict
 from types import MappingProxyType
+from typing import get_args
 
 import pytest
 
-from mcp_policy import Policy, PolicyEngine, Principal, ToolCall
+from mcp_policy import Policy, PolicyEngine, Principal, ToolCall, call, compiler, shapes
+from mcp_policy.catalogue import profile
 
 ALLOW_ALL = PolicyEngine(Policy.parse('{"version": "1", "default": "allow"}'))
 
@@ -39,6 +41,13 @@ class Text(str):
         ToolCall("t", {}, principal={"id": "ann"}),
         ToolCall("t", {}, context=[]),
         ToolCall("t", {}, context="now"),
+        ToolCall("t", {}, category=""),
+        ToolCall("t", {}, category="Read"),
+        ToolCall("t", {}, category="harmless"),
+        ToolCall("t", {}, category=b"read"),
+        ToolCall("t", {}, category=["read"]),
+        ToolCall("t", {}, category=0),
+        ToolCall("t", {}, category=Text("harmless")),
         ToolCall(""),
         ToolCall("a\nb"),
         ToolCall("a\u200bb"),
@@ -56,6 +65,21 @@ def test_a_malformed_call_is_denied_whatever_the_policy_says(call):
 def test_a_flaw_is_told():
     assert "arguments have to be an object, not list" in str(ALLOW_ALL.authorize(ToolCall("t", [])))
     assert "principal has to be a `Principal`, not str" in str(ALLOW_ALL.authorize(ToolCall("t", principal="ann")))
+    assert "or `unknown`, not another text" in str(ALLOW_ALL.authorize(ToolCall("t", category="harmless")))
+    assert "or `unknown`, not list" in str(ALLOW_ALL.authorize(ToolCall("t", category=["read"])))
+
+
+@pytest.mark.parametrize("category", [None, *call.CATEGORIES, call.UNKNOWN])
+def test_a_call_may_say_what_its_tool_is(category):
+    made = ToolCall("t", category=category)
+    assert (made.flaw, made.category) == (None, category)
+    assert ALLOW_ALL.authorize(made).allowed
+    lying = None if category is None else Text(category)
+    assert type(ToolCall("t", category=lying).category) is type(category)
+
+
+def test_there_is_one_list_of_categories():
+    assert call.CATEGORIES == profile.CATEGORIES == compiler.CATEGORIES == get_args(shapes.Category)
 
 
 @pytest.mark.parametrize("arguments", [None, {}, UserDict(), MappingProxyType({})])

@@ -142,6 +142,125 @@ def test_a_catalogue_that_raises_denies(caplog):
     assert not subject.visible(ToolCall("t"))
 
 
+# -- categories
+
+
+class ByName:
+    """A catalogue that goes by names only."""
+
+    def category(self, server: str | None, tool: str) -> str | None:
+        return {"get": "read", "odd": "harmless"}.get(tool) if server == "s" else None
+
+
+class ByDefinition(ByName):
+    def category(self, server: str | None, tool: str, definition: object = None) -> str | None:
+        return "write" if definition is not None else super().category(server, tool)
+
+
+BY_CATEGORY = {"categories": {"read": {}, "write": {"action": "approve"}, "destructive": {"action": "deny"}}}
+
+
+@pytest.mark.parametrize(
+    ("said", "effect"),
+    [("read", Effect.ALLOW), ("write", Effect.APPROVE), ("destructive", Effect.DENY), ("financial", Effect.DENY)],
+)
+def test_a_category_that_the_host_says_counts(said, effect):
+    subject = engine(BY_CATEGORY, catalogue=RaisingCatalogue())
+    call = ToolCall("get", server="s", category=said)
+    assert subject.authorize(call).effect is subject.evaluate(call).effect is effect
+    assert subject.visible(call) == (effect is not Effect.DENY)
+    assert subject.explain(call).decision.effect is effect
+
+
+def test_a_category_that_the_host_says_is_unknown_stays_unknown():
+    subject = engine({"tools": {"get": {}}, **BY_CATEGORY}, catalogue=ByName())
+    assert codes(subject.authorize(ToolCall("get", server="s"))) == {"allowed"}
+    assert codes(subject.authorize(ToolCall("get", server="s", category="unknown"))) == {"denied_by_rule"}
+    assert codes(engine(BY_CATEGORY).authorize(ToolCall("t", category="unknown"))) == {"default_deny"}
+
+
+def test_conditions_see_what_the_host_says():
+    subject = engine({"tools": {"*": {"require": [{"path": "tool.category", "op": "neq", "value": "write"}]}}})
+    assert subject.authorize(ToolCall("t", category="read")).allowed
+    assert codes(subject.authorize(ToolCall("t", category="write"))) == {"require"}
+    assert codes(subject.authorize(ToolCall("t", category="unknown"))) == {"type_mismatch"}
+
+
+@pytest.mark.parametrize("tool", ["none", "odd"])
+def test_what_a_catalogue_does_not_know_is_unknown(tool):
+    subject = engine(BY_CATEGORY, catalogue=ByName())
+    assert codes(subject.authorize(ToolCall(tool, server="s"))) == {"default_deny"}
+    assert subject.category("s", {"name": tool}) == "unknown"
+
+
+def test_an_approval_does_not_depend_on_who_says_the_category():
+    subject = engine(BY_CATEGORY)
+    asked = subject.authorize(ToolCall("t", category="write"))
+    subject.approve(asked.approval.id, by="reviewer")
+    assert codes(subject.authorize(ToolCall("t", category="destructive"))) == {"denied_by_rule"}
+    assert subject.authorize(ToolCall("t", category="write")).allowed
+
+
+@pytest.mark.parametrize(
+    ("document", "asks"),
+    [
+        ({"tools": {"t": {"require": [{"path": "tool.name", "op": "eq", "value": "t"}]}}}, False),
+        ({"categories": {"read": {}}}, True),
+        ({"servers": {"s": {"categories": {}}}}, True),
+        ({"tools": {"t": [{}, {"when": [{"path": "tool.category", "op": "eq", "value": "read"}]}]}}, True),
+        ({"all_tools": {"deny_if": [{"path": "args.a", "op": "eq", "value_from": "tool.category"}]}}, True),
+    ],
+)
+def test_whether_definitions_are_asked_for(document, asks):
+    subject = engine({"default": "allow"})
+    assert not subject.asks_definitions
+    subject.reload(Policy.model_validate({"version": "1", **document}))
+    assert subject.asks_definitions == asks
+    assert engine(document, catalogue=ByDefinition()).asks_definitions == asks
+    assert not engine(document, catalogue=ByName()).asks_definitions
+    assert not PolicyEngine(catalogue=ByDefinition()).asks_definitions
+
+
+@pytest.mark.parametrize("odd", [object(), len, None])
+def test_a_catalogue_that_does_not_say_what_it_takes_takes_no_definition(odd):
+    assert engine(BY_CATEGORY, catalogue=odd).asks_definitions == (odd is None)
+
+
+def test_the_category_of_a_definition():
+    assert engine(BY_CATEGORY, catalogue=ByName()).category("s", {"name": "get"}) == "read"
+    assert engine(BY_CATEGORY, catalogue=ByName()).category("", {"name": "get"}) == "unknown"
+    assert engine(BY_CATEGORY, catalogue=ByDefinition()).category("s", {"name": "get"}) == "write"
+    for odd in ({}, {"name": ""}, None, 5, {"name": "t", "inputSchema": {"a": object()}}):
+        assert engine(BY_CATEGORY, catalogue=ByDefinition()).category("s", odd) == "unknown"
+    with pytest.raises(RuntimeError, match="no idea"):
+        engine(BY_CATEGORY, catalogue=RaisingCatalogue()).category("s", {"name": "get"})
+
+
+def test_without_a_catalogue_the_bundled_one_is_asked():
+    subject = engine(BY_CATEGORY)
+    assert subject.authorize(ToolCall("get_task_info", server="clearml")).allowed
+    assert not subject.authorize(ToolCall("get_task_info")).allowed
+    assert not subject.authorize(ToolCall("get_task_info", server="elsewhere")).allowed
+    assert subject.category("elsewhere", {"name": "delete_page"}) == "destructive"
+    assert subject.category("clearml", {"name": "get_task_info", "description": "Another."}) == "unknown"
+
+
+def test_many_threads_may_ask_for_the_first_category():
+    subject, decided = engine(BY_CATEGORY), []
+    start = threading.Barrier(8)
+
+    def ask() -> None:
+        start.wait()
+        decided.append(subject.authorize(ToolCall("get_task_info", server="clearml")).allowed)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert decided == [True] * 8
+
+
 @pytest.mark.parametrize("tick", [float("nan"), float("inf"), "late", None])
 def test_a_clock_that_tells_no_time_denies_what_needs_it(tick, caplog):
     assert engine(ONCE, clock=lambda: tick).authorize(ToolCall("t")).effect is Effect.LIMIT

@@ -131,6 +131,55 @@ def test_the_tool_may_have_a_name_of_its_own():
     assert engine.calls[0].tool == "delete_task"
 
 
+def test_the_host_may_say_what_the_tool_is():
+    engine = Recorder(default="deny", categories={"read": {}, "destructive": {"action": "deny"}})
+    guard = Guard(engine)
+
+    class Pages:
+        @guard("get_page", category="read")
+        def get(self) -> str:
+            return "page"
+
+        @guard(category="destructive")
+        async def delete(self) -> None:
+            raise AssertionError
+
+        @guard(category="unknown")
+        @staticmethod
+        def look() -> None:
+            raise AssertionError
+
+    assert Pages().get() == "page"
+    assert denied(Pages().delete).decision.reasons[0].code is ReasonCode.DENIED_BY_RULE
+    assert denied(Pages.look).decision.reasons[0].code is ReasonCode.DEFAULT_DENY
+    assert denied(guard(lambda: None)).decision.reasons[0].code is ReasonCode.DEFAULT_DENY
+    said = [(call.tool, call.category) for call in engine.calls]
+    assert said == [("get_page", "read"), ("delete", "destructive"), ("look", "unknown"), ("<lambda>", None)]
+
+
+def test_a_block_may_say_what_it_is():
+    engine = Recorder(default="deny", categories={"read": {}})
+    with Guard(engine).call("get_page", {"id": 1}, category="read") as arguments:
+        assert arguments == {"id": 1}
+
+    async def writes() -> None:
+        async with Guard(engine).call("put_page", category="write"):
+            raise AssertionError
+
+    denied(writes)
+    assert [call.category for call in engine.calls] == ["read", "write"]
+
+
+@pytest.mark.parametrize("category", ["", "Read", "harmless", 5, ["read"]])
+def test_a_category_that_there_is_not_is_refused_at_once(category):
+    guard = Guard(Recorder())
+    for put in (lambda: guard("t", category=category), lambda: guard(category=category)):
+        with pytest.raises(ValueError, match="`category` is one of `read`"):
+            put()
+    with pytest.raises(ValueError, match="`category` is one of"):
+        guard.call("t", category=category)
+
+
 def test_server_and_hooks_say_on_whose_behalf():
     engine = Recorder()
     me = Principal("ann", issuer="https://id.example")

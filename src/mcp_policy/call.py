@@ -7,9 +7,17 @@ is denied (`invalid_call`), whatever the policy says. Nothing is coerced.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from .values import NotJson, fields
+
+CATEGORIES: Final = ("read", "write", "execute", "destructive", "financial")
+"""What a tool can be, from the least to the most dangerous."""
+
+UNKNOWN: Final = "unknown"
+"""The category of a call whose tool is to count as unknown, whatever a catalogue says of it."""
+
+_SAID: Final = frozenset({*CATEGORIES, UNKNOWN})
 
 
 class _Principal(NamedTuple):
@@ -63,12 +71,13 @@ class ToolCall:
     """One call of one tool: what the engine decides on. Not to be changed once made.
 
     `arguments` are the values the tool would get; `session` is the session's id as the server issued it; `server` is
-    the name under which the policy knows the server; `context` is what the host adds (`context.time`). Empty
-    identities count as none. A malformed call is still a `ToolCall`: its `flaw` says what is wrong, and the engine
-    denies it.
+    the name under which the policy knows the server; `context` is what the host adds (`context.time`). `category` is
+    what the host has found the tool to be: `read`, `write`, `execute`, `destructive`, `financial`, or `unknown`, which
+    no catalogue then corrects; None asks the engine's catalogue. Empty identities count as none. A malformed call is
+    still a `ToolCall`: its `flaw` says what is wrong, and the engine denies it.
     """
 
-    __slots__ = ("arguments", "context", "flaw", "principal", "server", "session", "tool")
+    __slots__ = ("arguments", "category", "context", "flaw", "principal", "server", "session", "tool")
 
     tool: str
     arguments: dict[str, Any]
@@ -76,6 +85,7 @@ class ToolCall:
     session: str | None
     principal: Principal | None
     context: dict[str, Any] | None
+    category: str | None
     flaw: str | None
 
     def __init__(
@@ -87,6 +97,7 @@ class ToolCall:
         session: str | None = None,
         principal: Principal | None = None,
         context: Mapping[str, Any] | None = None,
+        category: str | None = None,
     ) -> None:
         if (
             type(tool) is str
@@ -95,6 +106,7 @@ class ToolCall:
             and (principal is None or type(principal) is Principal)
             and (server is None or type(server) is str)
             and (context is None or type(context) is dict)
+            and (category is None or (type(category) is str and category in _SAID))
         ):
             self.tool = tool
             self.arguments = arguments
@@ -102,12 +114,20 @@ class ToolCall:
             self.session = session
             self.principal = principal
             self.context = context
+            self.category = category
             self.flaw = None
         else:
-            self._take_apart(tool, arguments, server, session, principal, context)
+            self._take_apart(tool, arguments, server, session, principal, context, category)
 
     def _take_apart(
-        self, tool: object, arguments: object, server: object, session: object, principal: object, context: object
+        self,
+        tool: object,
+        arguments: object,
+        server: object,
+        session: object,
+        principal: object,
+        context: object,
+        category: object,
     ) -> None:
         """Fill in a call that is not of the plainest kind, or note what is wrong with it."""
         arguments_found, context_found = _object(arguments), _object(context)
@@ -118,11 +138,13 @@ class ToolCall:
             or _not_object("arguments", arguments, arguments_found)
             or _not_object("context", context, context_found)
             or _not_principal(principal)
+            or _not_category(category)
         )
         self.tool = _text(tool) or ""
         self.server, self.session = _text(server), _text(session)
         self.principal = principal if type(principal) is Principal else None
         self.arguments, self.context = arguments_found or {}, context_found
+        self.category = _text(category)
         if self.flaw:
             self.tool = ""
 
@@ -142,6 +164,15 @@ def _not_principal(value: object) -> str | None:
     if value is None or type(value) is Principal:
         return None
     return f"the principal has to be a `Principal`, not {type(value).__name__}"
+
+
+def _not_category(value: object) -> str | None:
+    found = _text(value)
+    if value is None or found in _SAID:
+        return None
+    known = ", ".join(f"`{name}`" for name in CATEGORIES)
+    what = type(value).__name__ if found is None else "another text"
+    return f"the category has to be {known} or `{UNKNOWN}`, not {what}"
 
 
 def _object(value: object) -> dict[str, Any] | None:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from .approvals.memory import MemoryApprovalStore
 from .approvals.store import Approval, ApprovalError, ApprovalStore, AsyncApprovalStore
-from .call import Principal, ToolCall
+from .call import CATEGORIES, UNKNOWN, Principal, ToolCall
 from .claims import Claim
-from .compiler import CATEGORIES
 from .decision import Decision, Effect, Reason, ReasonCode
 from .demands import unanswered
 from .limits.memory import MemoryLimitStore
@@ -26,6 +25,7 @@ from .policy import Policy
 from .settlement import State, Steps, limited, refund, settle
 
 if TYPE_CHECKING:
+    from .catalogue.definition import Tool
     from .explain import Explanation
 
 Answer = TypeVar("Answer")
@@ -33,7 +33,7 @@ _NO_POLICY: Final = NoPlans()
 
 
 class Catalogue(Protocol):
-    """Knows what kind of thing a tool does."""
+    """Knows what kind of thing a tool does. May also take `definition`, as `ToolCatalogue.category` does."""
 
     def category(self, server: str | None, tool: str) -> str | None:
         """Return `read`, `write`, `execute`, `destructive` or `financial`, or None where the tool is not known."""
@@ -43,8 +43,8 @@ class PolicyEngine:
     """Decides tool calls by one policy.
 
     `limits` and `approvals` hold the state, in memory unless given; `clock` returns seconds and never has to be
-    wall-clock time; `catalogue` knows the tools' categories, without it every tool's category is unknown. Without a
-    policy every call is denied. All methods may be called from any thread.
+    wall-clock time; `catalogue` knows the tools' categories, the bundled one unless given, which is read when a policy
+    asks for the first category. Without a policy every call is denied. All methods may be called from any thread.
     """
 
     def __init__(
@@ -61,7 +61,8 @@ class PolicyEngine:
             raise TypeError(f"`policy` has to be a `Policy`, not {type(policy).__name__}; use `Policy.load(path)`")
         self._limits = MemoryLimitStore(clock) if limits is None else limits
         self._approvals = MemoryApprovalStore(clock) if approvals is None else approvals
-        self._catalogue = catalogue
+        self._catalogue: Any = catalogue
+        self._takes_definitions = catalogue is None or _takes_definitions(catalogue)
         self._allow_self_approval = allow_self_approval
         self._load(policy)
 
@@ -204,11 +205,56 @@ class PolicyEngine:
         decided: Approval = yield lambda: self._approvals.decide(approval_id, approved, name)
         return decided
 
+    # -- categories
+
+    @property
+    def asks_definitions(self) -> bool:
+        """Whether the policy asks for categories that depend on tools' definitions.
+
+        Then an enforcement point says with each call what `category` made of the tool's definition.
+        """
+        return self._takes_definitions and self._plans.asks_categories
+
+    def category(self, server: str | None, definition: Tool) -> str:
+        """Return the category of a tool as its server lists it, an entry of `tools/list`, or `unknown`.
+
+        For enforcement points: the `category` to make a `ToolCall` with. Raises whatever the catalogue raises; a call
+        of that tool has to be denied then.
+        """
+        from .catalogue.definition import read_definition
+
+        try:
+            read = read_definition(definition)
+        except ValueError:
+            return UNKNOWN
+        more = {"definition": read} if self._takes_definitions else {}
+        return _one_of_ours(self._asked_catalogue().category(server or None, read.name, **more)) or UNKNOWN
+
     def _category_of(self, call: ToolCall) -> str | None:
+        said = call.category
+        if said is None:
+            return _one_of_ours(self._asked_catalogue().category(call.server or None, call.tool))
+        return None if said == UNKNOWN else said
+
+    def _asked_catalogue(self) -> Any:
         if self._catalogue is None:
-            return None
-        category = self._catalogue.category(call.server or None, call.tool)
-        return category if category in CATEGORIES else None
+            from .catalogue.lookup import ToolCatalogue
+
+            self._catalogue = ToolCatalogue.bundled()
+        return self._catalogue
+
+
+def _takes_definitions(catalogue: Catalogue) -> bool:
+    from inspect import signature
+
+    try:
+        return "definition" in signature(catalogue.category).parameters
+    except (AttributeError, TypeError, ValueError):  # it does not say
+        return False
+
+
+def _one_of_ours(category: str | None) -> str | None:
+    return category if category in CATEGORIES else None
 
 
 def _is_own(record: Approval, by: str | Principal) -> bool:

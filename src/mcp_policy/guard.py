@@ -14,11 +14,11 @@ import functools
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
 
 from .answer import is_hidden
 from .binding import Binder, Bound, binder
-from .call import Principal, ToolCall
+from .call import CATEGORIES, UNKNOWN, Principal, ToolCall
 from .decision import Decision, Effect, Reason, ReasonCode
 from .logs import log
 from .placement import check_engine, check_handler, has_receiver, tool_errors
@@ -69,12 +69,29 @@ def _denial_class(errors: tuple[type[Exception], ...]) -> type[PolicyDenied]:
     return type("PolicyDenied", (PolicyDenied, *errors), {"__module__": __name__}) if errors else PolicyDenied
 
 
+class _Tool(NamedTuple):
+    """What is guarded: the name that the policy knows it by, and what the host says that it is."""
+
+    name: str
+    category: str | None
+
+
+def _checked(category: str | None) -> str | None:
+    if category is None or category in CATEGORIES or category == UNKNOWN:
+        return category
+    known = ", ".join(f"`{name}`" for name in CATEGORIES)
+    raise ValueError(f"`category` is one of {known} or `{UNKNOWN}`, not {category!r}")
+
+
 class Guard:
     """Puts a policy in front of functions, methods and blocks of code.
 
-    `@guard` and `@guard("tool_name")` guard a handler, synchronous or asynchronous; its tool name is the function's
-    unless given. `with guard.call(name, arguments) as arguments:` (or `async with`) guards a block. A call that the
-    policy stops raises `PolicyDenied`.
+    `@guard` and `@guard("tool_name", category="destructive")` guard a handler, synchronous or asynchronous; its tool
+    name is the function's unless given. `with guard.call(name, arguments) as arguments:` (or `async with`) guards a
+    block. A call that the policy stops raises `PolicyDenied`.
+
+    `category` is what the host says that the tool is: `read`, `write`, `execute`, `destructive`, `financial` or
+    `unknown`; it counts whatever a catalogue says. Without it the engine's catalogue is asked.
 
     `server` is the name under which the policy knows this server. `principal`, `session` and `context` are called for
     every call, without arguments, and return a `Principal`, the id of the session as the server issued it, and what the
@@ -100,73 +117,83 @@ class Guard:
     @overload
     def __call__(self, handler: F) -> F: ...
     @overload
-    def __call__(self, handler: str) -> Callable[[F], F]: ...
-    def __call__(self, handler: Any) -> Any:
-        """Guard `handler`, or return the decorator that guards under the name given.
+    def __call__(self, handler: str, *, category: str | None = None) -> Callable[[F], F]: ...
+    @overload
+    def __call__(self, *, category: str) -> Callable[[F], F]: ...
+    def __call__(self, handler: Any = None, *, category: str | None = None) -> Any:
+        """Guard `handler`, or return the decorator that guards under the name and the category given.
 
         Raises `TypeError` for what is not a plain function or method, for generators (they would be judged when called
-        but run later), and for a function that is a tool already (the server would go on calling the unguarded one).
+        but run later), and for a function that is a tool already (the server would go on calling the unguarded one);
+        `ValueError` for a category that there is not.
         """
-        if isinstance(handler, str):
-            return functools.partial(self._guarded, name=handler)
-        return self._guarded(handler)
+        category = _checked(category)
+        if isinstance(handler, str) or (handler is None and category is not None):
+            return functools.partial(self._guarded, name=handler, category=category)
+        return self._guarded(handler, None, category)
 
-    def call(self, tool: str, arguments: Mapping[str, Any] | None = None) -> GuardedCall:
+    def call(
+        self, tool: str, arguments: Mapping[str, Any] | None = None, *, category: str | None = None
+    ) -> GuardedCall:
         """Return a context manager that decides on entry, and gives the judged copy of `arguments` to the block.
 
-        Entering raises `PolicyDenied` where the call may not run. It can be entered once.
+        Entering raises `PolicyDenied` where the call may not run. It can be entered once. Raises `ValueError` for a
+        category that there is not.
         """
-        return GuardedCall(self, tool, arguments)
+        return GuardedCall(self, tool, arguments, _checked(category))
 
-    def _guarded(self, handler: Any, name: str | None = None) -> Any:
+    def _guarded(self, handler: Any, name: str | None, category: str | None) -> Any:
         check_handler(handler)
         if isinstance(handler, staticmethod):
-            return staticmethod(self._wrap(handler.__func__, name, receiver=False))
+            return staticmethod(self._wrap(handler.__func__, name, category, receiver=False))
         if isinstance(handler, classmethod):
-            return classmethod(self._wrap(handler.__func__, name, receiver=True))
-        return self._wrap(handler, name, receiver=has_receiver(handler))
+            return classmethod(self._wrap(handler.__func__, name, category, receiver=True))
+        return self._wrap(handler, name, category, receiver=has_receiver(handler))
 
-    def _wrap(self, handler: Callable[..., Any], name: str | None, *, receiver: bool) -> Callable[..., Any]:
-        tool = handler.__name__ if name is None else name
+    def _wrap(
+        self, handler: Callable[..., Any], name: str | None, category: str | None, *, receiver: bool
+    ) -> Callable[..., Any]:
+        tool = _Tool(handler.__name__ if name is None else name, category)
         bind = binder(handler, receiver=receiver)
         wrap = _wrap_async if inspect.iscoroutinefunction(handler) else _wrap_sync
         return functools.wraps(handler)(wrap(self, handler, tool, bind))
 
-    def _asked(self, tool: str, arguments: Mapping[str, Any] | None) -> ToolCall:
+    def _asked(self, tool: _Tool, arguments: Mapping[str, Any] | None) -> ToolCall:
         time_and_more = {"time": utc_now(), **(self._context() or {})}
         return ToolCall(
-            tool,
+            tool.name,
             arguments,
             server=self._server,
             session=self._session(),
             principal=self._principal(),
             context=time_and_more,
+            category=tool.category,
         )
 
-    def _admit(self, tool: str, arguments: Mapping[str, Any] | None) -> Decision:
+    def _admit(self, tool: _Tool, arguments: Mapping[str, Any] | None) -> Decision:
         try:
             decision = self._engine.authorize(self._asked(tool, arguments))
         except Exception:  # noqa: BLE001  # logged below
-            log().exception(_UNAPPLIED, tool)
+            log().exception(_UNAPPLIED, tool.name)
             raise _denial(FAILED) from None
         if not decision.allowed:
             raise _denial(decision)
         return decision
 
-    async def _admit_async(self, tool: str, arguments: Mapping[str, Any] | None) -> Decision:
+    async def _admit_async(self, tool: _Tool, arguments: Mapping[str, Any] | None) -> Decision:
         try:
             decision = await self._engine.authorize_async(self._asked(tool, arguments))
         except Exception:  # noqa: BLE001  # logged below
-            log().exception(_UNAPPLIED, tool)
+            log().exception(_UNAPPLIED, tool.name)
             raise _denial(FAILED) from None
         if not decision.allowed:
             raise _denial(decision)
         return decision
 
 
-def _wrap_sync(guard: Guard, handler: Callable[..., Any], tool: str, bind: Binder) -> Callable[..., Any]:
+def _wrap_sync(guard: Guard, handler: Callable[..., Any], tool: _Tool, bind: Binder) -> Callable[..., Any]:
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        bound = _bound(bind, tool, args, kwargs)
+        bound = _bound(bind, tool.name, args, kwargs)
         decision = guard._admit(tool, bound.arguments)
         try:
             return handler(*bound.args, **bound.kwargs)
@@ -178,9 +205,9 @@ def _wrap_sync(guard: Guard, handler: Callable[..., Any], tool: str, bind: Binde
     return guarded
 
 
-def _wrap_async(guard: Guard, handler: Callable[..., Awaitable[Any]], tool: str, bind: Binder) -> Callable[..., Any]:
+def _wrap_async(guard: Guard, handler: Callable[..., Awaitable[Any]], tool: _Tool, bind: Binder) -> Callable[..., Any]:
     async def guarded(*args: Any, **kwargs: Any) -> Any:
-        bound = _bound(bind, tool, args, kwargs)
+        bound = _bound(bind, tool.name, args, kwargs)
         decision = await guard._admit_async(tool, bound.arguments)
         try:
             return await handler(*bound.args, **bound.kwargs)
@@ -210,9 +237,11 @@ class GuardedCall:
 
     __slots__ = ("_arguments", "_decision", "_entered", "_guard", "_tool")
 
-    def __init__(self, guard: Guard, tool: str, arguments: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self, guard: Guard, tool: str, arguments: Mapping[str, Any] | None, category: str | None = None
+    ) -> None:
         self._guard = guard
-        self._tool = tool
+        self._tool = _Tool(tool, category)
         self._arguments = arguments
         self._decision: Decision | None = None
         self._entered = False
@@ -243,7 +272,7 @@ class GuardedCall:
         if self._entered:
             raise RuntimeError("a guarded call can be entered once; make a new one with `guard.call(...)`")
         self._entered = True
-        return judged_copy(self._tool, self._arguments)
+        return judged_copy(self._tool.name, self._arguments)
 
 
 def judged_copy(tool: str, arguments: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import cached_property
 from threading import Lock
 from typing import Final, TypeAlias
 
@@ -55,6 +56,11 @@ class Plans(dict[str, Decide]):
                         del self[self._invented.popleft()]
         return decide
 
+    @cached_property
+    def asks_categories(self) -> bool:
+        """Whether the policy asks for a tool's category anywhere."""
+        return self.document.has_categories or _mentions(self.policy._tree, "tool.category")
+
     def digest(self) -> str:
         """Return the digest of the policy, which approvals are bound to."""
         return self.policy.digest
@@ -65,6 +71,7 @@ class NoPlans(dict[str, Decide]):
 
     policy = None
     document = None
+    asks_categories = False
 
     def __missing__(self, tool: str) -> Decide:
         return lambda call: Decision(
@@ -74,6 +81,13 @@ class NoPlans(dict[str, Decide]):
     def digest(self) -> str:
         """Return what no approval is bound to."""
         return ""
+
+
+def _mentions(tree: object, text: str) -> bool:
+    """Tell whether a text stands anywhere in a document, which is shallow."""
+    if isinstance(tree, dict):
+        return any(_mentions(item, text) for item in tree.values())
+    return any(_mentions(item, text) for item in tree) if isinstance(tree, list) else tree == text
 
 
 def _invalid(flaw: str) -> Decide:

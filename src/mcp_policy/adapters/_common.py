@@ -3,17 +3,21 @@
 Identity is what the host and its transport know: the authenticated principal, the session that a stateful HTTP server
 issued, the process on stdio and in memory, else nobody. What a client says of itself never counts: names, headers,
 `_meta`, the id of a session that nobody issued.
+
+A tool's category comes from its definition as the server lists it. A definition is passed on as its JSON text
+(`definition_text`), so that what it was found to be is remembered for exactly this text.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from mcp_policy.answer import is_hidden
-from mcp_policy.call import Principal, ToolCall
+from mcp_policy.call import UNKNOWN, Principal, ToolCall
 from mcp_policy.decision import Decision, ReasonCode
 from mcp_policy.engine import PolicyEngine
 from mcp_policy.guard import FAILED, PolicyDenied, judged_copy, utc_now
@@ -92,28 +96,65 @@ def _copied(tool: str, given: Mapping[str, Any] | None) -> tuple[dict[str, Any],
         return {}, denied.decision
 
 
-class Judge(NamedTuple):
-    """Asks the engine on behalf of those who call."""
+UNREADABLE: Final = ""
+"""What stands for a definition that cannot be read, or that the server did not give: the tool's category is unknown."""
 
-    engine: PolicyEngine
-    identify: Callable[[Any], tuple[Principal | None, str | None]]
+_REMEMBERED: Final = 2_048
+
+
+def definition_text(tool: Any) -> str:
+    """Return a tool's definition, as a server lists it, as JSON text."""
+    try:
+        if hasattr(tool, "model_dump_json"):
+            return str(tool.model_dump_json(by_alias=True, exclude_none=True))
+        return json.dumps(dict(tool))
+    except Exception:
+        log.exception("the definition of a tool cannot be read: its category is unknown")
+        return UNREADABLE
+
+
+def definition_texts(named: Iterable[tuple[str, Any]]) -> list[str]:
+    """Return the definitions of one list of tools; of a name with several different ones none counts."""
+    texts = [(name, definition_text(tool)) for name, tool in named]
+    first = dict(reversed(texts))
+    odd = {name for name, text in texts if text != first[name]}
+    return [UNREADABLE if name in odd else text for name, text in texts]
+
+
+class Judge:
+    """Asks the engine on behalf of those who call.
+
+    `listed` is a tool's definition as the server lists it, as text; None where the engine does not ask for it
+    (`engine.asks_definitions`) or the server lists nothing.
+    """
+
+    def __init__(self, engine: PolicyEngine, identify: Callable[[Any], tuple[Principal | None, str | None]]) -> None:
+        self.engine = engine
+        self.identify = identify
+        self._category_by = lru_cache(_REMEMBERED)(self._find_category)
 
     async def decide(
-        self, context: Any, server: str | None, tool: str, given: Mapping[str, Any] | None
+        self, context: Any, server: str | None, tool: str, given: Mapping[str, Any] | None, listed: str | None = None
     ) -> tuple[Decision, dict[str, Any]]:
         """Return the decision on a call and the copy of its arguments that was judged; a failure denies the call."""
         bare = ToolCall(tool, {}, server=server)
         arguments, decision = _copied(tool, given)
         try:
+            category = None if listed is None else self._category_by(server, listed)
+            bare = ToolCall(tool, {}, server=server, category=category)
             principal, session = self.identify(context)
-            now = {"time": utc_now()}
-            known = ToolCall(tool, {}, server=server, session=session, principal=principal, context=now)
-            bare = (
-                bare if known.flaw else known
-            )  # an identity that is none: hidden may still be what is hidden from all
+            about: dict[str, Any] = {
+                "server": server,
+                "session": session,
+                "principal": principal,
+                "context": {"time": utc_now()},
+                "category": category,
+            }
+            known = ToolCall(tool, {}, **about)
+            if known.flaw is None:  # with an identity that is none, hidden may still be what is hidden from all
+                bare = known
             if decision is None:
-                call = ToolCall(tool, arguments, server=server, session=session, principal=principal, context=now)
-                decision = await self.engine.authorize_async(call)
+                decision = await self.engine.authorize_async(ToolCall(tool, arguments, **about))
         except Exception:
             log.exception("the policy could not be applied to a call of %r: denied", tool)
             decision = FAILED
@@ -126,17 +167,33 @@ class Judge(NamedTuple):
         hidden = self.engine.evaluate(bare)
         return hidden if is_hidden(hidden) else decision
 
-    def viewer(self, context: Any, server: str | None) -> Callable[[str], bool]:
-        """Return what says whether the caller may ever call a tool; a failure on the way hides them all."""
+    def viewer(self, context: Any, server: str | None) -> Callable[[str, str | None], bool]:
+        """Return what says whether the caller may ever call a tool, by its name and definition.
+
+        A failure on the way hides it.
+        """
         try:
             principal, session = self.identify(context)
         except Exception:
             log.exception("who asks for the tools of %r could not be found out: none is listed", server)
-            return lambda _: False
+            return lambda tool, listed: False
         now = {"time": utc_now()}
-        return lambda tool: self.engine.visible(
-            ToolCall(tool, {}, server=server, session=session, principal=principal, context=now)
-        )
+
+        def shows(tool: str, listed: str | None) -> bool:
+            try:
+                category = None if listed is None else self._category_by(server, listed)
+            except Exception:
+                log.exception("what %r of %r does could not be found out: it is not listed", tool, server)
+                return False
+            call = ToolCall(
+                tool, {}, server=server, session=session, principal=principal, context=now, category=category
+            )
+            return self.engine.visible(call)
+
+        return shows
+
+    def _find_category(self, server: str | None, listed: str) -> str:
+        return UNKNOWN if listed == UNREADABLE else self.engine.category(server, json.loads(listed))
 
 
 Found = TypeVar("Found")

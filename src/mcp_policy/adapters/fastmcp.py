@@ -9,6 +9,8 @@
   judged by that server's names. So a tool that calls tools by name (search transforms add one) is no way around, as
   long as the server it calls is guarded itself: guard what you mount, or deny such tools.
 - Lists show what the caller may ever call, and are private to the caller's cache.
+- Where the policy asks for categories, a tool's comes from its definition as the guarded server has it: in a list from
+  the one in this very list, in a call from the one (and the version) that is about to be called, read anew each time.
 
 Add it before middleware that caches results, and after middleware that rewrites calls: what middleware further in makes
 of a call is not judged again.
@@ -17,11 +19,11 @@ of a call is not judged again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 try:
@@ -34,6 +36,7 @@ try:
     from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
     from fastmcp.server.providers.addressing import parse_hashed_backend_name
     from fastmcp.tools.base import Tool, ToolResult
+    from fastmcp.utilities.versions import VersionSpec
 except ImportError as error:
     raise ImportError('this adapter needs fastmcp 4: pip install "mcp-policy[fastmcp]"') from error
 
@@ -43,7 +46,7 @@ from mcp_policy.engine import PolicyEngine
 from mcp_policy.guard import has_failed
 from mcp_policy.placement import check_engine
 
-from ._common import Caller, IdentityHook, Judge, Known, caller, issued_session
+from ._common import UNREADABLE, Caller, IdentityHook, Judge, Known, caller, definition_text, issued_session
 
 log: Final = logging.getLogger("mcp_policy")
 
@@ -102,7 +105,10 @@ class PolicyMiddleware(Middleware):
         found = self._known_to(at).get(name) or await self._find(at, name)
         if found is None:
             raise _unknown(name)
-        decision, arguments = await self._judge.decide(at, self._name(at), found.listed, context.message.arguments)
+        definition = await self._definition(at, context.message)
+        decision, arguments = await self._judge.decide(
+            at, self._name(at), found.listed, context.message.arguments, definition
+        )
         if decision.allowed:
             context.message.arguments = arguments  # the judged copy; the message was made for this call alone
             with _deciding(self._judge.engine, at, list(found.hops)):
@@ -121,7 +127,8 @@ class PolicyMiddleware(Middleware):
             return tools
         _keep_private(at)
         shows = self._judge.viewer(at, self._name(at))
-        return [tool for tool in tools if shows(tool.name)]
+        asked = self._judge.engine.asks_definitions
+        return [tool for tool in tools if shows(tool.name, _text(tool) if asked else None)]
 
     async def _run(self, context: CallContext, call_next: CallTool, decision: Decision) -> ToolResult:
         try:
@@ -144,6 +151,17 @@ class PolicyMiddleware(Middleware):
         if known is None:
             known = self._known[at.fastmcp] = Known()
         return known
+
+    async def _definition(self, at: Context | None, message: types.CallToolRequestParams) -> str | None:
+        """Return the definition of what is about to be called, or None where it is not asked for or nobody can say."""
+        if at is None or not self._judge.engine.asks_definitions:
+            return None
+        try:
+            tool = await _tool(at.fastmcp, message.name, _version(message))
+        except Exception:
+            log.exception("the definition of %r could not be found out: its category is unknown", message.name)
+            return UNREADABLE
+        return UNREADABLE if tool is None else _text(tool)
 
     async def _find(self, at: Context | None, name: str) -> _Found | None:
         """Return what a name reaches on the server; one that cannot say has it."""
@@ -170,9 +188,23 @@ def identify(context: Context | None) -> Caller:
     return caller(get_access_token(), request.request, issued_session(request.session))
 
 
-async def _tool(server: FastMCP[Any], name: str) -> Tool | None:
+def _version(message: types.CallToolRequestParams) -> VersionSpec | None:
+    """Return the version of a tool that a call asks for by itself: it need not be the one that is listed."""
+    about = cast("dict[str, Any]", message.meta or {}).get("fastmcp")
+    asked = about.get("version") if isinstance(about, Mapping) else None
+    if isinstance(asked, Mapping):  # a range, which only the host's own code can ask for
+        return VersionSpec(**asked)
+    return VersionSpec(eq=asked) if isinstance(asked, str) and asked else None
+
+
+def _text(tool: Any) -> str:
+    """Return a tool's definition as the server lists it."""
+    return definition_text(tool.to_mcp_tool(name=tool.name) if isinstance(tool, Tool) else tool)
+
+
+async def _tool(server: FastMCP[Any], name: str, version: VersionSpec | None = None) -> Tool | None:
     """Resolve a name as fastmcp does when it calls: by the listed name, then by the hashed one."""
-    tool = await server.get_tool(name)
+    tool = await server.get_tool(name, version)
     if tool is None and (hashed := parse_hashed_backend_name(name)) is not None:
         tool = await server.get_tool_by_hash(*hashed)
     return tool

@@ -6,6 +6,9 @@
   unknown tool. So a tool that is not listed cannot be called. A server without a handler of `tools/list` is taken to
   have every tool.
 - Lists show what the caller may ever call, and are private to the caller's cache.
+- Where the policy asks for categories, a tool's comes from its definition: in a list from the one in this very list, in
+  a call from the one that the server listed last. It is looked up again when the tool was registered anew. A server
+  that cannot say has tools of unknown category.
 - Schemas for the `Mcp-Param-*` headers are looked up in the caller's own list: they do not give a hidden tool away.
 
 Functions called in this process (`server.call_tool(...)`) are the host's own calls and are not guarded.
@@ -16,7 +19,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 try:
     import mcp_types as types
@@ -34,7 +37,7 @@ from mcp_policy.engine import PolicyEngine
 from mcp_policy.guard import has_failed
 from mcp_policy.placement import check_engine
 
-from ._common import Caller, IdentityHook, Judge, Known, caller, issued_session
+from ._common import UNREADABLE, Caller, IdentityHook, Judge, Known, caller, definition_texts, issued_session
 
 log: Final = logging.getLogger("mcp_policy")
 
@@ -88,6 +91,13 @@ def _lowlevel(server: object) -> Server[Any]:
     return inner
 
 
+class _Listed(NamedTuple):
+    """A tool's definition as the server listed it last, and the schema that it was registered with then."""
+
+    definition: str
+    schema: object
+
+
 class _ServerGuard:
     """What stands around one server's handlers."""
 
@@ -96,6 +106,7 @@ class _ServerGuard:
         self._judge = judge
         self._name = name
         self._known: Known[bool] = Known()
+        self._listed: Known[_Listed] = Known()
         self._list: Handler | None = None
         self._schema_of = server.get_tool_input_schema
         self._register = server.add_request_handler
@@ -136,7 +147,8 @@ class _ServerGuard:
         name = params.name
         if self._known.get(name) is None and not await self._has(context, name):
             return _unknown(name)
-        decision, arguments = await self._judge.decide(context, self._name, name, params.arguments)
+        listed = await self._definition(context, name) if self._judge.engine.asks_definitions else None
+        decision, arguments = await self._judge.decide(context, self._name, name, params.arguments, listed)
         if not decision.allowed:
             if is_hidden(decision) or not await self._has(context, name):
                 return _unknown(name)
@@ -170,25 +182,51 @@ class _ServerGuard:
                 return True
             else:
                 async for tool in _pages(self._list, context):
-                    self._known.add(tool, True)
+                    self._known.add(_name(tool), True)
         except Exception:
             log.exception("the tools of `%s` cannot be listed: %r is taken to exist", self._name, name)
             return True
         return self._known.get(name) is not None
 
+    async def _definition(self, context: Context, name: str) -> str | None:
+        """Return the tool's definition as the server lists it, or None where the server lists nothing."""
+        if self._list is None:
+            return None
+        try:
+            found = self._listed.get(name)
+            if found is None or found.schema is not self._schema(name):
+                self._listed.forget(name)
+                self._noted([tool async for tool in _pages(self._list, context)])
+                found = self._listed.get(name)
+        except Exception:
+            log.exception("the tools of `%s` cannot be listed: the category of %r is unknown", self._name, name)
+            return UNREADABLE
+        return UNREADABLE if found is None else found.definition
+
+    def _noted(self, tools: list[Any]) -> list[str | None]:
+        """Return the definitions of listed tools, and remember them for the calls to come."""
+        if not self._judge.engine.asks_definitions:
+            self._listed = Known()  # what was listed before is not what was listed last
+            return [None] * len(tools)
+        names = [_name(tool) for tool in tools]
+        texts = definition_texts(zip(names, tools, strict=True))
+        for name, text in zip(names, texts, strict=True):
+            self._listed.add(name, _Listed(text, self._schema(name)))
+        return [*texts]
+
+    def _schema(self, name: str) -> object:
+        """Return the schema that the tool is registered with, where the server says: a new one means a new tool."""
+        return None if self._schema_of is None else self._schema_of(name)
+
     def _shown(self, context: Context, result: Any) -> Any:
         """Return the list without the tools that the caller may never call."""
-        shows = self._judge.viewer(context, self._name)
+        if not isinstance(result, types.ListToolsResult | Mapping):
+            raise TypeError(f"the handler of `{LIST}` returned `{type(result).__name__}`, which cannot be filtered")
+        shows, tools = self._judge.viewer(context, self._name), _tools(result)
+        shown = [tool for tool, text in zip(tools, self._noted(tools), strict=True) if shows(_name(tool), text)]
         if isinstance(result, types.ListToolsResult):
-            shown = [tool for tool in result.tools if shows(tool.name)]
             return result.model_copy(update={"tools": shown, "cache_scope": "private"})
-        if isinstance(result, Mapping):
-            return {
-                **result,
-                "tools": [tool for tool in result["tools"] if shows(_name(tool))],
-                "cacheScope": "private",
-            }
-        raise TypeError(f"the handler of `{LIST}` returned `{type(result).__name__}`, which cannot be filtered")
+        return {**result, "tools": shown, "cacheScope": "private"}
 
 
 async def _pages(list_tools: Handler, context: Context) -> Any:
@@ -196,12 +234,15 @@ async def _pages(list_tools: Handler, context: Context) -> Any:
     for _ in range(_PAGES):
         request = replace(context, method=LIST, params={} if cursor is None else {"cursor": cursor})
         result = await list_tools(request, types.PaginatedRequestParams(cursor=cursor))
-        plain = result.model_dump(by_alias=True) if isinstance(result, types.ListToolsResult) else result
-        for tool in plain["tools"]:
-            yield _name(tool)
-        cursor = plain.get("nextCursor")
+        for tool in _tools(result):
+            yield tool
+        cursor = result.next_cursor if isinstance(result, types.ListToolsResult) else result.get("nextCursor")
         if cursor is None:
             return
+
+
+def _tools(result: Any) -> list[Any]:
+    return list(result.tools if isinstance(result, types.ListToolsResult) else result["tools"])
 
 
 def _name(tool: Any) -> str:
