@@ -1,0 +1,216 @@
+"""`classify`: a tool's category and risk, from its own definition and nothing else.
+
+Rules kept here:
+
+- The worst that is plainly said counts: financial > destructive > execute > write > read.
+- The name weighs most. A description can make it worse, and speaks for a tool whose name says nothing; it never makes
+  harmless what the name plainly says.
+- Annotations raise and never lower. What runs code stays `execute`, which says more than that it may destroy.
+- A tool of which nothing is known is a write, with a confidence below `UNSURE`.
+- The same definition gives the same profile, in time linear in its size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from .definition import Definition, Tool, parameters, skim_definition
+from .inputs import of_annotations, of_parameters
+from .levels import level_of
+from .lexicon import (
+    CARRIERS,
+    IDENTIFIED,
+    MARKET,
+    MONEY,
+    NOT_MONEY,
+    NOTICES,
+    PAPERS,
+    SOFT,
+    STARTED,
+    STARTING,
+    TRADED,
+    VERBS,
+)
+from .profile import CATEGORIES, Category, Evidence, RiskProfile
+from .telling import is_lookup, reads_only, said_verbs, warning
+from .verbs import split_name, verbs_of
+
+# Shares of tools told apart rightly (read or not) on the servers that were looked at: benchmarks/accuracy.py.
+AGREED: Final = 0.97
+"""The name and the description say the same."""
+TOLD: Final = 0.95
+"""Only the description says what the tool does."""
+NAMED: Final = 0.9
+"""Only the name does, or a parameter or an annotation says that it is worse."""
+DIFFERENT: Final = 0.75
+"""Name and description say different things."""
+VAGUE: Final = 0.4
+"""The tool `manages` or `handles` something, and nothing says how."""
+UNKNOWN: Final = 0.3
+
+_RANK: Final = {category: rank for rank, category in enumerate(CATEGORIES)}
+_VAGUE: Final = frozenset(("do", "handle", "manage", "perform", "process"))
+_TRIED: Final = frozenset(("dryrun", "estimate", "preview", "simulation"))
+_MADE: Final = frozenset(("create", "deploy", "generate", "publish", "update"))
+_OPEN: Final = STARTING | {"resolve", "transfer"}  # verbs that other words decide on
+_WORDS: Final = re.compile(r"\w+")
+_BESIDE: Final = 200  # characters of a description that hold what its verbs are about
+_KEPT: Final = 8  # signs that are shown
+_NEAR: Final = 600  # characters of a description that are asked what a tool has to do with
+
+
+class _Named(NamedTuple):
+    """What a name says: signs, whether they are plain, and the verbs themselves."""
+
+    signs: list[Evidence]
+    plain: bool
+    verbs: frozenset[str]
+
+
+def classify(tool: Tool) -> RiskProfile:
+    """Return what a tool's definition says about its risk.
+
+    Raises `ValueError` where the definition has no name or is not JSON.
+    """
+    definition = skim_definition(tool)
+    words = split_name(definition.name)
+    said = _of_description(definition, words)
+    named = _settled(_of_name(words, definition), said)
+    reads = bool(named.signs) and _worst(named.signs) == "read"
+    shaped = list(of_parameters(definition, named.verbs, reads=reads))
+    signs = [*named.signs, *said, *shaped]
+    category, confidence = _weighed(named, said, shaped)
+    if not signs and words and words[-1].lower() in PAPERS:
+        signs = [Evidence("name", words[-1], "read")]
+        category, confidence = "read", DIFFERENT
+    if category == "write" and (final := warning(definition.description)) is not None:
+        signs.append(Evidence("description", final, "destructive"))
+        category, confidence = "destructive", DIFFERENT
+    hint = of_annotations(definition)
+    if hint is not None:
+        signs.append(hint)
+        if _RANK[hint.suggests] > _RANK[category] and category != "execute":
+            category, confidence = hint.suggests, NAMED
+    shown = sorted(dict.fromkeys(signs), key=lambda sign: (sign.suggests != category, -_RANK[sign.suggests]))
+    return RiskProfile(
+        definition.name, category, level_of(definition, category, words), confidence, tuple(shown[:_KEPT])
+    )
+
+
+def _worst(signs: Iterable[Evidence]) -> Category | None:
+    return max((sign.suggests for sign in signs), key=_RANK.__getitem__, default=None)
+
+
+# -- the name
+
+
+def _of_name(words: tuple[str, ...], definition: Definition) -> _Named:
+    low = frozenset(word.lower() for word in words)
+    tried = next((word for word in (*words[:1], *words[-1:]) if word.lower() in _TRIED), "")
+    if tried and not low & _MADE:
+        return _Named([Evidence("name", tried, "read")], True, frozenset((tried.lower(),)))
+    if {"dry", "run"} <= low:
+        quote = next(word for word in words if word.lower() == "dry")
+        return _Named([Evidence("name", quote, "read")], True, frozenset(("preview",)))
+    found = verbs_of(words)
+    signs = [Evidence("name", verb.quote, _meaning(verb.verb, low)) for verb in found]
+    signs += _carried(words, signs)
+    if signs and _worst(signs) != "read" and (money := _money(words, low, definition)):
+        signs.insert(0, Evidence("name", money, "financial"))
+    return _Named(signs, any(verb.plain for verb in found), frozenset(verb.verb for verb in found))
+
+
+def _carried(words: tuple[str, ...], signs: list[Evidence]) -> Iterator[Evidence]:
+    """Yield what is worse than the verbs themselves: `execute_swap`, `force_push`."""
+    for carrier, word in pairwise(words):
+        if carrier.lower() in CARRIERS and VERBS.get(word.lower()) in ("destructive", "financial"):
+            yield Evidence("name", word, VERBS[word.lower()])
+    if signs and words[0].lower() == "force" and _worst(signs) != "read":
+        yield Evidence("name", words[0], "destructive")
+
+
+def _meaning(verb: str, near: Iterable[str]) -> Category:
+    """Return what a verb does, among these words."""
+    if verb == "resolve" and IDENTIFIED.isdisjoint(near):
+        return "write"
+    if verb in STARTING and not STARTED.isdisjoint(near):
+        return "execute"
+    if verb == "transfer" and not NOT_MONEY.isdisjoint(near):
+        return "write"
+    return VERBS[verb]
+
+
+def _money(words: tuple[str, ...], low: frozenset[str], definition: Definition) -> str | None:
+    """Return the word of a name that speaks of money, where the tool plainly has to do with it."""
+    for word in words:
+        if word.lower() in MONEY and "point" not in low:  # charge points are for cars
+            return word
+    if low.isdisjoint(TRADED):
+        return None
+    near = low.union(_WORDS.findall(definition.description[:_NEAR].lower()))
+    near |= {part.lower() for name, _ in parameters(definition) for part in split_name(name)}
+    for word in words:
+        if word.lower() in ("order", "orders", "trade", "trades") and "place" in low:
+            return word
+        if word.lower() in ("subscription", "subscriptions") and near.isdisjoint(NOTICES):
+            return word
+        if word.lower() in TRADED and not MARKET.isdisjoint(near - {word.lower()}):
+            return word
+    return None
+
+
+def _settled(named: _Named, said: list[Evidence]) -> _Named:
+    """Return what a name says once its description has been heard: whether a word that may be a noun is the verb."""
+    if not said:
+        return named
+    signs = [sign for sign in named.signs if sign.quote.lower() not in _VAGUE]
+    if signs and not named.plain:
+        signs = [sign for sign in signs if sign.suggests == said[0].suggests]
+    return named._replace(signs=signs)
+
+
+# -- the description
+
+
+def _of_description(definition: Definition, words: tuple[str, ...]) -> list[Evidence]:
+    text = definition.description if definition.description.strip() else definition.title
+    asks = any(word.lower() == "query" for word in words) and reads_only(text)
+    signs = []
+    for said in said_verbs(text):
+        if said.verb in _VAGUE:
+            continue
+        near = _WORDS.findall(text[:_BESIDE].lower()) if said.verb in _OPEN else ()
+        category = _meaning(said.verb, near)
+        looks_up = category == "execute" and (asks or is_lookup(text, said))
+        signs.append(Evidence("description", said.quote, "read" if looks_up else category))
+    return signs
+
+
+# -- together
+
+
+def _weighed(named: _Named, said: list[Evidence], shaped: list[Evidence]) -> tuple[Category, float]:
+    category, confidence = _spoken(named, said)
+    worst = _worst(shaped)
+    if worst is not None and _RANK[worst] > _RANK[category]:
+        return worst, NAMED
+    return category, confidence
+
+
+def _spoken(named: _Named, said: list[Evidence]) -> tuple[Category, float]:
+    """Return what the name and the description say together."""
+    by_name, by_text = _worst(named.signs), _worst(said)
+    if by_name is None:
+        return (by_text, TOLD) if by_text is not None else ("write", UNKNOWN)
+    if by_text is None:
+        return by_name, VAGUE if named.verbs <= _VAGUE else NAMED
+    lead = said[0].suggests
+    if _RANK[by_text] <= _RANK[by_name]:
+        return by_name, AGREED if lead == by_name else DIFFERENT
+    plainly_reads = by_name == "read" and named.plain and not named.verbs <= SOFT
+    if plainly_reads and lead != "read":  # `get_report`: generates a report
+        return lead if lead in ("destructive", "financial") else by_name, DIFFERENT
+    return by_text, DIFFERENT
