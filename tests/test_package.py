@@ -90,8 +90,11 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     held = zipfile.ZipFile(wheel).namelist()
-    sources = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src" / "mcp_policy").rglob("*.py")}
-    assert {name for name in held if ".dist-info/" not in name} == sources | {"mcp_policy/py.typed"}
+    package = ROOT / "src" / "mcp_policy"
+    files = [*package.rglob("*.py"), *(package / "catalogue" / "data").rglob("*.json"), package / "py.typed"]
+    sources = {path.relative_to(ROOT / "src").as_posix() for path in files}
+    assert {name for name in held if ".dist-info/" not in name} == sources
+    assert wheel.stat().st_size < 1_500_000
     info = f"mcp_policy-{PROJECT['version']}.dist-info"
     assert {f"{info}/licenses/LICENSE", f"{info}/entry_points.txt"} <= set(held)
 
