@@ -9,9 +9,9 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, Final
 
-from . import demo
+from . import catalog, demo, scan
 
-COMMANDS: Final = {"demo": demo}
+COMMANDS: Final = {"demo": demo, "catalog": catalog, "scan": scan}
 
 _EPILOG: Final = """\
 Start here:
