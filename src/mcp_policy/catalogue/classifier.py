@@ -22,15 +22,16 @@ from .inputs import of_annotations, of_parameters
 from .levels import level_of
 from .lexicon import (
     CARRIERS,
+    ELSEWHERE,
     IDENTIFIED,
     MARKET,
     MONEY,
-    NOT_MONEY,
+    MONEY_TALK,
     NOTICES,
+    ORDERED,
     PAPERS,
     SOFT,
     STARTED,
-    STARTING,
     TRADED,
     VERBS,
 )
@@ -55,7 +56,7 @@ _RANK: Final = {category: rank for rank, category in enumerate(CATEGORIES)}
 _VAGUE: Final = frozenset(("do", "handle", "manage", "perform", "process"))
 _TRIED: Final = frozenset(("dryrun", "estimate", "preview", "simulation"))
 _MADE: Final = frozenset(("create", "deploy", "generate", "publish", "update"))
-_OPEN: Final = STARTING | {"resolve", "transfer"}  # verbs that other words decide on
+_OPEN: Final = {"resolve", *ELSEWHERE}  # verbs that other words decide on
 _WORDS: Final = re.compile(r"\w+")
 _BESIDE: Final = 200  # characters of a description that hold what its verbs are about
 _KEPT: Final = 8  # signs that are shown
@@ -83,9 +84,9 @@ def classify(tool: Tool) -> RiskProfile:
     shaped = list(of_parameters(definition, named.verbs, reads=reads))
     signs = [*named.signs, *said, *shaped]
     category, confidence = _weighed(named, said, shaped)
-    if not signs and words and words[-1].lower() in PAPERS:
+    if not said and not shaped and _is_paper(words, named):
         signs = [Evidence("name", words[-1], "read")]
-        category, confidence = "read", DIFFERENT
+        category, confidence = "read", VAGUE if definition.description.strip() else DIFFERENT
     if category == "write" and (final := warning(definition.description)) is not None:
         signs.append(Evidence("description", final, "destructive"))
         category, confidence = "destructive", DIFFERENT
@@ -110,12 +111,22 @@ def _worst(signs: Iterable[Evidence]) -> Category | None:
 def _of_name(words: tuple[str, ...], definition: Definition) -> _Named:
     low = frozenset(word.lower() for word in words)
     tried = next((word for word in (*words[:1], *words[-1:]) if word.lower() in _TRIED), "")
-    if tried and not low & _MADE:
+    if (
+        tried
+        and not low & _MADE
+        and (tried is words[0] or VERBS.get(words[0].lower()) != "destructive" or "cancel" in low)
+    ):
         return _Named([Evidence("name", tried, "read")], True, frozenset((tried.lower(),)))
     if {"dry", "run"} <= low:
         quote = next(word for word in words if word.lower() == "dry")
         return _Named([Evidence("name", quote, "read")], True, frozenset(("preview",)))
     found = verbs_of(words)
+    if (
+        not found
+        and low & {"order", "orders"}
+        and (kind := next((word for word in words if word.lower() in ORDERED), ""))
+    ):
+        return _Named([Evidence("name", kind, "financial")], True, frozenset((kind.lower(),)))
     signs = [Evidence("name", verb.quote, _meaning(verb.verb, low)) for verb in found]
     signs += _carried(words, signs)
     if signs and _worst(signs) != "read" and (money := _money(words, low, definition)):
@@ -123,28 +134,39 @@ def _of_name(words: tuple[str, ...], definition: Definition) -> _Named:
     return _Named(signs, any(verb.plain for verb in found), frozenset(verb.verb for verb in found))
 
 
+def _is_paper(words: tuple[str, ...], named: _Named) -> bool:
+    """Tell whether a name without any verb but its last word says what is read: `pods_log`, `weather_forecast`."""
+    last = words[-1].lower() if words else ""
+    return last in PAPERS and not named.plain and named.verbs <= {last}
+
+
 def _carried(words: tuple[str, ...], signs: list[Evidence]) -> Iterator[Evidence]:
     """Yield what is worse than the verbs themselves: `execute_swap`, `force_push`."""
     for carrier, word in pairwise(words):
         if carrier.lower() in CARRIERS and VERBS.get(word.lower()) in ("destructive", "financial"):
             yield Evidence("name", word, VERBS[word.lower()])
-    if signs and words[0].lower() == "force" and _worst(signs) != "read":
-        yield Evidence("name", words[0], "destructive")
+    forced = next((word for word in words if word.lower() == "force"), None)
+    if signs and forced is not None and _worst(signs) != "read":
+        yield Evidence("name", forced, "destructive")
 
 
 def _meaning(verb: str, near: Iterable[str]) -> Category:
     """Return what a verb does, among these words."""
-    if verb == "resolve" and IDENTIFIED.isdisjoint(near):
-        return "write"
-    if verb in STARTING and not STARTED.isdisjoint(near):
+    if verb in ELSEWHERE:
+        beside, category = ELSEWHERE[verb]
+        if not beside.isdisjoint(near):
+            return category
+    if verb == "send" and not STARTED.isdisjoint(near):
         return "execute"
-    if verb == "transfer" and not NOT_MONEY.isdisjoint(near):
+    if verb == "resolve" and IDENTIFIED.isdisjoint(near):
         return "write"
     return VERBS[verb]
 
 
 def _money(words: tuple[str, ...], low: frozenset[str], definition: Definition) -> str | None:
     """Return the word of a name that speaks of money, where the tool plainly has to do with it."""
+    if words[-1].lower() in MONEY_TALK:
+        return None
     for word in words:
         if word.lower() in MONEY and "point" not in low:  # charge points are for cars
             return word
@@ -153,7 +175,9 @@ def _money(words: tuple[str, ...], low: frozenset[str], definition: Definition) 
     near = low.union(_WORDS.findall(definition.description[:_NEAR].lower()))
     near |= {part.lower() for name, _ in parameters(definition) for part in split_name(name)}
     for word in words:
-        if word.lower() in ("order", "orders", "trade", "trades") and "place" in low:
+        if word.lower() in ("order", "orders", "trade", "trades") and low & ORDERED:
+            return word
+        if word.lower() in ("position", "positions") and low & {"open", "close"}:
             return word
         if word.lower() in ("subscription", "subscriptions") and near.isdisjoint(NOTICES):
             return word

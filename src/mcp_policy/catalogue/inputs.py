@@ -26,7 +26,7 @@ _RUN: Final = word_set(
     source_code statement statements
     """
 )
-_LANGUAGES: Final = frozenset(("sql", "cypher"))
+_LANGUAGES: Final = ("sql", "cypher")
 _LOOKING: Final = word_set(
     """
     analyse analyze calculate check convert count describe explain find format get grep highlight inspect lint list
@@ -35,6 +35,13 @@ _LOOKING: Final = word_set(
 )
 _ACTION: Final = word_set("action actions command method mode op operation sub_command subcommand task verb")
 _METHODS: Final = frozenset(("patch", "post", "put"))
+_SAVED: Final = word_set(
+    """
+    destinationpath destpath downloaddir downloadpath localpath outdir outpath outputdir outputdirectory outputfile
+    outputfilename outputfilepath outputpath savedir savedirectory savepath saveto
+    """
+)
+"""Where a result is to be saved, without what joins the words."""
 _PAID: Final = word_set("account asset currency destination from_token payee recipient to to_address token")
 _MOST_CHOICES: Final = 200
 _DEEPEST: Final = 6
@@ -46,15 +53,23 @@ def of_parameters(definition: Definition, verbs: Collection[str], *, reads: bool
     looks = bool(_LOOKING.intersection(verbs)) or ("query" in verbs and reads_only(definition.description))
     if "query" in verbs and not looks and (spoken := language(definition.description)):
         yield Evidence("description", spoken, "execute")
-    names = {name.lower() for name, _ in parameters(definition)}
-    for name, schema in parameters(definition):
-        low = name.lower()
+    given = [(name, name.lower(), schema) for name, schema in parameters(definition)]
+    for name, low, schema in given:
         if low in _ACTION and (choices := _choices(definition.input_schema, schema, 0)):
             yield from _of_choices(choices)
-        elif not looks and (low in _RUN or _LANGUAGES.intersection(word.lower() for word in split_name(name))):
+        elif not looks and (low in _RUN or _speaks(name, low)):
             yield Evidence("parameter", name, "execute")
-        elif low == "amount" and not reads and names & _PAID:
+        elif low.replace("_", "").replace("-", "") in _SAVED:
+            yield Evidence("parameter", name, "write")
+        elif low == "amount" and not reads and any(other in _PAID for _, other, _ in given):
             yield Evidence("parameter", name, "financial")
+
+
+def _speaks(name: str, low: str) -> bool:
+    """Tell whether a parameter is written in a query language: `rawSql`, `cypher_query`."""
+    return any(language in low for language in _LANGUAGES) and any(
+        word.lower() in _LANGUAGES for word in split_name(name)
+    )
 
 
 def of_annotations(definition: Definition) -> Evidence | None:

@@ -20,6 +20,7 @@ from .lexicon import EITHER, VERBS, word_set
 
 _BEGINNING: Final = 600  # characters
 _LEAD: Final = 14  # words among which the leading verb has to be
+_FIRST: Final = 6  # words after which the end of a sentence ends the search for it
 _SPEAKING: Final = 2_000  # characters that are asked for a query language
 
 _TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z'’-]*|[.,;:!?\n/&()]")
@@ -55,6 +56,7 @@ _BEFORE_NOUNS: Final = word_set(
     of on one per single some specific that the their these this those two with your
     """
 )
+_ARTICLES: Final = _BEFORE_NOUNS - {"this", "that"}  # `this lists`
 _LOOKUPS: Final = word_set("analysis check checks lookup queries query scan search searches")
 
 
@@ -96,7 +98,7 @@ def plain_form(word: str) -> str | None:
 def said_verbs(description: str) -> list[Said]:
     """Return the leading verb of a description and those joined to it; none where it does not begin with one."""
     tokens = _TOKEN.findall(_MARKS.sub(" ", description[:_BEGINNING]).strip())
-    low = [token.lower() for token in tokens]
+    low = list(map(str.lower, tokens))
     lead = _leading(low)
     if lead is None:
         return []
@@ -120,17 +122,17 @@ def _joined(low: list[str], lead: int) -> Iterator[int]:
 
 def _listed(low: list[str], lead: int) -> Iterator[int]:
     """Yield the places of what a tool is said to do `by` or `including` it: cancelling, deleting and the like."""
-    inside = False
     for at in range(lead + 1, len(low)):
-        before = low[at - 1]
-        if before in _LISTING or before == ":":
-            inside = True
-        elif low[at] in _END:
-            inside = False
-        if inside and low[at].endswith("ing") and before in _INTRODUCING and not _negated(low, at):
+        if low[at].endswith("ing") and low[at - 1] in _INTRODUCING and not _negated(low, at):
             verb = plain_form(low[at])
-            if verb is not None and verb not in EITHER and VERBS[verb] == "destructive":
+            if verb is not None and verb not in EITHER and VERBS[verb] == "destructive" and _is_listed(low, at):
                 yield at
+
+
+def _is_listed(low: list[str], at: int) -> bool:
+    """Tell whether a list has begun in the sentence."""
+    before = next((word for word in reversed(low[:at]) if word in _END or word in _LISTING or word == ":"), ".")
+    return before not in _END
 
 
 def is_lookup(description: str, said: Said) -> bool:
@@ -154,10 +156,10 @@ def _leading(low: list[str]) -> int | None:
         follows = low[at + 1] if at + 1 < len(low) else ""
         if word in _OPENERS or (word in _CALLS and follows in _ITSELF):
             continue
-        noun = word in EITHER and at > 0 and low[at - 1] in _BEFORE_NOUNS - {"this", "that"}
+        noun = word in EITHER and at > 0 and low[at - 1] in _ARTICLES
         if not noun and plain_form(word) is not None and not _negated(low, at):
             return at
-        if word in _END and word != "\n" and at > 3:
+        if word in _END and word != "\n" and at > _FIRST:
             return None
     return None
 

@@ -90,6 +90,8 @@ def _plain(low: list[str]) -> list[str]:
     for place in range(len(low) - 1):
         if (low[place], low[place + 1]) in _COMPOUNDS:
             low[place] = low[place + 1] = ""
+        elif (low[place], low[place + 1]) == ("top", "up"):
+            low[place] = "topup"
         elif low[place] == "post" and low[-1] in _ASKED:
             low[place] = ""  # the method of a request that asks
     return ["undo" if word.startswith("un") and word not in VERBS and word[2:] in VERBS else word for word in low]
