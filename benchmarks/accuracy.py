@@ -19,6 +19,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 from mcp_policy.catalogue.classifier import classify
@@ -90,8 +91,11 @@ def main() -> int:
     named = list(lines(options.folder / "categories.jsonl"))
     verdicts = {(line["server"], line["tool"]): line["verdict"] for line in lines(ADJUDICATIONS)}
 
-    print("# Authors' hints: does the tool only read?\n")
+    started = perf_counter()
     by_hint = [classified(line, hint_label(line)) for line in hinted]
+    spent = perf_counter() - started
+    print(f"{len(hinted)} tools classified in {spent * 1000:.0f} ms, {spent / len(hinted) * 1e6:.0f} µs each\n")
+    print("# Authors' hints: does the tool only read?\n")
     for title, part in parts(by_hint):
         binary(title, part)
     baseline = [row._replace(found=first_known_verb(row.tool)) for row in by_hint]
@@ -205,7 +209,8 @@ def destructive(rows: Sequence[Row]) -> None:
     ):
         for part, chosen in parts(among):
             hit = sum(row.found in ("destructive", "financial") for row in chosen)
-            print(f"{title}, {part}: found {share(hit, len(chosen))}")
+            run = sum(row.found == "execute" for row in chosen)
+            print(f"{title}, {part}: found {share(hit, len(chosen))}, and {run} are called execute")
 
 
 def words(tool: str) -> set[str]:

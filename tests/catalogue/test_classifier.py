@@ -104,9 +104,7 @@ def test_a_description_makes_a_harmless_name_worse():
     assert profile.evidence[0] == Evidence("description", "Deletes", "destructive")
     assert category("watch_topic", "Save or update a persistent watch.") == "write"
     assert category("update_branch", "Updates a branch. This cannot be undone.") == "destructive"
-    assert (
-        category("update_branch", "Updates a branch. This is not irreversible.") == "write"
-    )
+    assert category("update_branch", "Updates a branch. This is not irreversible.") == "write"
 
 
 @pytest.mark.parametrize(
@@ -272,6 +270,11 @@ def test_another_action_never_makes_a_tool_harmless(name, actions, more):
 def test_evidence_quotes_the_definition(name, description):
     for sign in classify(tool(name, description)).evidence:
         assert sign.quote in (name if sign.source == "name" else description)
+
+
+def test_what_is_managed_is_not_only_read():
+    assert category("workflow_versions", "Manage version history and rollbacks.") == "write"
+    assert category("workflow_versions") == "read"
 
 
 def test_long_texts_are_read_too():

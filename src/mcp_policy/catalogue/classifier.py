@@ -84,7 +84,7 @@ def classify(tool: Tool) -> RiskProfile:
     shaped = list(of_parameters(definition, named.verbs, reads=reads))
     signs = [*named.signs, *said, *shaped]
     category, confidence = _weighed(named, said, shaped)
-    if not said and not shaped and _is_paper(words, named):
+    if not said and not shaped and _is_paper(words, named, definition.description):
         signs = [Evidence("name", words[-1], "read")]
         category, confidence = "read", VAGUE if definition.description.strip() else DIFFERENT
     if category == "write" and (final := warning(definition.description)) is not None:
@@ -134,10 +134,14 @@ def _of_name(words: tuple[str, ...], definition: Definition) -> _Named:
     return _Named(signs, any(verb.plain for verb in found), frozenset(verb.verb for verb in found))
 
 
-def _is_paper(words: tuple[str, ...], named: _Named) -> bool:
+def _is_paper(words: tuple[str, ...], named: _Named, description: str) -> bool:
     """Tell whether a name without any verb but its last word says what is read: `pods_log`, `weather_forecast`."""
     last = words[-1].lower() if words else ""
-    return last in PAPERS and not named.plain and named.verbs <= {last}
+    if last not in PAPERS or named.plain or not named.verbs <= {last}:
+        return False
+    return all(
+        said.verb not in _VAGUE for said in said_verbs(description)
+    )  # `Manages versions` does more than tell them
 
 
 def _carried(words: tuple[str, ...], signs: list[Evidence]) -> Iterator[Evidence]:
