@@ -95,14 +95,18 @@ def classify(tool: Tool) -> RiskProfile:
         signs.append(hint)
         if _RANK[hint.suggests] > _RANK[category] and category != "execute":
             category, confidence = hint.suggests, NAMED
-    shown = sorted(dict.fromkeys(signs), key=lambda sign: (sign.suggests != category, -_RANK[sign.suggests]))
+    shown = sorted(dict.fromkeys(signs), key=lambda sign: -_RANK[sign[2]] if sign[2] != category else -len(_RANK))
     return RiskProfile(
         definition.name, category, level_of(definition, category, words), confidence, tuple(shown[:_KEPT])
     )
 
 
 def _worst(signs: Iterable[Evidence]) -> Category | None:
-    return max((sign.suggests for sign in signs), key=_RANK.__getitem__, default=None)
+    worst: Category | None = None
+    for _, _, category in signs:
+        if worst is None or _RANK[category] > _RANK[worst]:
+            worst = category
+    return worst
 
 
 # -- the name

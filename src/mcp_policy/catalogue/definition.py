@@ -64,14 +64,18 @@ def read_definition(tool: Tool) -> Definition:
 def skim_definition(tool: Tool) -> Definition:
     """Return a tool's definition without its output schema, and uncopied where that is plain: for one who only looks.
 
-    Raises `ValueError` where it has no name.
+    Raises `ValueError` where it has no name, or is not JSON as far as it was looked at.
     """
-    if isinstance(tool, Definition) or not isinstance(tool, dict):
+    name = tool.get("name") if type(tool) is dict else None
+    if type(tool) is not dict or not isinstance(name, str) or not name:
         return read_definition(tool)
-    schema, hints = _field(tool, "inputSchema", "input_schema"), _field(tool, "annotations")
-    light = {"name": tool.get("name"), "title": tool.get("title"), "description": tool.get("description")}
-    definition = read_definition(light | {"annotations": hints})
-    return definition._replace(input_schema=schema if type(schema) is dict else _object(schema))
+    schema, hints = _field(tool, "inputSchema", "input_schema"), tool.get("annotations")
+    try:
+        schema = schema if type(schema) is dict else _object(schema)
+        hints = _set(_object(hints)) if hints else {}
+    except NotJson as error:
+        raise ValueError(f"the definition of tool `{name}` is not JSON: {error}") from error
+    return Definition(name, _text(tool.get("title")), _text(tool.get("description")), schema, {}, hints)
 
 
 def fingerprint(tool: Tool) -> Fingerprint:
