@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 import mcp_policy
+import mcp_policy.catalogue
 from conformance.runner import cases
 from mcp_policy import Decision, Guard, Policy, PolicyEngine, Reason, ReasonCode
 from mcp_policy.approvals import Approval, MemoryApprovalStore
+from mcp_policy.catalogue import Attack, Change, Evidence, RiskProfile, ServerEntry, Suspicion, ToolCatalogue, ToolEntry
 from mcp_policy.decision import LimitStatus
 from mcp_policy.errors import Problem, ProblemCode
 from mcp_policy.limits import MemoryLimitStore
@@ -31,17 +33,26 @@ CASE = re.compile(r"`tests/conformance/([\w-]+\.json): ([^`…]+)`")
 SIGNATURE = re.compile(r"(?P<name>[\w.]+)\((?P<parameters>.*)\)(?: -> \w+)?")
 SPOKEN_OF: dict[str, Any] = {
     "approval": Approval,
+    "attack": Attack,
+    "catalogue": ToolCatalogue,
+    "change": Change,
     "decision": Decision,
     "engine": PolicyEngine,
+    "evidence": Evidence,
     "guard": Guard,
     "limit_status": LimitStatus,
     "memory_approval_store": MemoryApprovalStore,
     "policy": Policy,
     "policy_denied": mcp_policy.PolicyDenied(Decision(mcp_policy.Effect.DENY, ())),
     "problem": Problem,
+    "profile": RiskProfile,
     "reason": Reason,
+    "server_entry": ServerEntry,
+    "suspicion": Suspicion,
+    "tool_entry": ToolEntry,
     "MemoryApprovalStore": MemoryApprovalStore,
     "MemoryLimitStore": MemoryLimitStore,
+    "ToolCatalogue": ToolCatalogue,
 }
 
 
@@ -149,6 +160,13 @@ def test_signatures_are_those_of_the_code(line: str) -> None:
 def test_every_public_name_has_a_section() -> None:
     sections = re.findall(r"^## (\w+)$", read(API), re.MULTILINE)
     assert [name for name in mcp_policy.__all__ if name not in sections] == []
+
+
+def test_every_public_name_of_the_catalogue_is_spoken_of() -> None:
+    part = re.split(r"^## ", read(API), flags=re.MULTILINE)
+    (section,) = [text for text in part if text.startswith("Catalogue\n")]
+    words = set(re.findall(r"\w+", section))
+    assert [name for name in mcp_policy.catalogue.__all__ if name not in words] == []
 
 
 def attributes() -> list[str]:
