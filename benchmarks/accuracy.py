@@ -44,7 +44,6 @@ HELD_OUT: Final = frozenset(
         # categories.jsonl
         "Arize-ai/phoenix",
         "ckreiling/mcp-server-docker",
-        "czlonkowski/n8n-mcp",
         "get-convex/convex-backend",
         "getzep/graphiti",
         "linear-mcp-server",

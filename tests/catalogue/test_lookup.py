@@ -204,6 +204,13 @@ def test_a_server_that_nobody_knows_is_classified(bundle):
     assert bundle.category("other", "zzqx", definition("zzqx")) is None, "a guess"
 
 
+def test_what_runs_code_is_execute_with_or_without_an_entry(load):
+    run = definition("run_command", "Run a command.", destructiveHint=True)
+    catalogue = load({"wiki": {"tools": known(run, "execute")}})
+    assert catalogue.category("wiki", "run_command", run) == "execute"
+    assert catalogue.category("elsewhere", "run_command", run) == "execute"
+
+
 def test_annotations_raise_and_never_lower(load):
     raising = definition("get_page", destructiveHint=True, readOnlyHint=False)
     lowering = definition("delete_page", readOnlyHint=True)

@@ -199,8 +199,8 @@ def _settled(named: _Named, said: list[Evidence]) -> _Named:
     if not said:
         return named
     signs = [sign for sign in named.signs if sign.quote.lower() not in _VAGUE]
-    if signs and not named.plain:
-        signs = [sign for sign in signs if sign.suggests == said[0].suggests]
+    if signs and not named.plain and said[0].suggests == "read":
+        signs = [sign for sign in signs if sign.suggests == "read"]
     return named._replace(signs=signs)
 
 

@@ -168,8 +168,8 @@ def _registered(entry: ToolEntry | None, tool: str, definition: Tool) -> Categor
         sure = _known(entry.profile) or _known(said)
         return None if sure is None else _highest([entry.category, said.category])
     known = _known(entry.profile) if entry.fingerprint == fingerprint(read) else None
-    if known is None:
-        return None
+    if known is None or known == "execute":  # which no hint raises: see `classifier`
+        return known
     return _highest([known, *(sign.suggests for sign in said.evidence if sign.source == "annotation")])
 
 
