@@ -9,11 +9,11 @@ Rules kept here:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from .definition import Definition, parameters
+from .verbs import split_name
 
 Kind: TypeAlias = Literal[
     "actions", "amount", "command", "force", "foreign text", "open world", "path", "query", "recipient", "secret", "url"
@@ -29,17 +29,13 @@ class Signal(NamedTuple):
 
 def name_words(name: str) -> tuple[str, ...]:
     """Return the words of a name in lower case: `getTaskInfo`, `get-task_info` and `tasks.get-info` have three each."""
-    return tuple(word.lower() for word in _BETWEEN.split(name) if word)
+    return tuple(word.lower() for word in split_name(name))
 
 
 def signals(name: str, definition: Definition | None = None) -> tuple[Signal, ...]:
     """Return the signals of a tool in the order of its parameters, the tool's own after them."""
     return tuple(_found(name, definition))
 
-
-_BETWEEN: Final = re.compile(
-    r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"
-)
 
 # The last word of a parameter's name says what it is: `output_file` is a path, `file_count` is none.
 _HEADS: Final[dict[str, Kind]] = {

@@ -18,7 +18,9 @@ from typing import Final, NamedTuple
 
 from .lexicon import EITHER, PAPERS, VERBS, word_set
 
-_WORD: Final = re.compile(r"[A-Z]{2,}(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_a-zA-Z]+|[A-Z]")
+_BETWEEN: Final = re.compile(
+    r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"
+)
 _PREPOSITIONS: Final = word_set(
     """
     about after as at before between by during for from in inside into of on onto over per since to under until via
@@ -51,7 +53,7 @@ class Verb(NamedTuple):
 @lru_cache(4_096)
 def split_name(name: str) -> tuple[str, ...]:
     """Return the words of a name as they are written."""
-    return tuple(_WORD.findall(name))
+    return tuple(word for word in _BETWEEN.split(name) if word)
 
 
 def verbs_of(words: Sequence[str]) -> list[Verb]:
