@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_policy.cli import COMMANDS
+from mcp_policy.cli import COMMANDS, load
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "command-line.md"
 OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
@@ -40,7 +40,7 @@ def actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 def taken(name: str) -> list[argparse.Action]:
     parser = argparse.ArgumentParser()
-    COMMANDS[name].add_arguments(parser)
+    load(name).add_arguments(parser)
     return list(actions(parser))
 
 
@@ -71,7 +71,7 @@ def test_the_page_names_no_option_that_there_is_not(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_commands_of_a_command_are_on_the_page(name: str) -> None:
     parser = argparse.ArgumentParser()
-    COMMANDS[name].add_arguments(parser)
+    load(name).add_arguments(parser)
     own = [command for action in parser._actions if isinstance(action.choices, dict) for command in action.choices]
     shown = re.findall(rf"^mcp-policy {name} ([a-z]+)", sections()[name], re.MULTILINE)
     assert shown == own

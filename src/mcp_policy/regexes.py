@@ -11,9 +11,6 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic_core import SchemaError, SchemaValidator
-from pydantic_core.core_schema import str_schema
-
 from .errors import readable
 
 if TYPE_CHECKING:
@@ -32,6 +29,9 @@ def compile_regex(pattern: str) -> Callable[[str], bool]:
     Raises `ValueError`, with the reason as its message. The function is false for texts over `MAX_SUBJECT`
     characters and for what is not a text; callers that must tell these apart look first.
     """
+    from pydantic_core import SchemaError, SchemaValidator  # takes longer to import than most policies to load
+    from pydantic_core.core_schema import str_schema
+
     product = nested_product(pattern)
     if product > MAX_PRODUCT:
         raise ValueError(

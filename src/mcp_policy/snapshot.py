@@ -11,9 +11,10 @@ import copy
 import dataclasses
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import BaseModel
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 MAX_DEPTH: Final = 200
 _FRAMEWORKS: Final = frozenset({"mcp", "fastmcp"})
@@ -55,7 +56,7 @@ def _rarer(value: Any, depth: int) -> Any:
         return value
     if isinstance(value, set | bytearray):
         return copy.copy(value)
-    if isinstance(value, BaseModel):
+    if _is_model(value):
         return _model(value, depth)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value) if hasattr(value, field.name)]
@@ -69,6 +70,12 @@ def _refill(held: Any, items: Iterable[tuple[Any, Any]], put: Any, depth: int) -
     for key, item in list(items):
         put(held, key, snapshot(item, depth))
     return held
+
+
+def _is_model(value: object) -> bool:
+    from pydantic import BaseModel  # a tenth of a second, for those who bring objects
+
+    return isinstance(value, BaseModel)
 
 
 def _model(value: BaseModel, depth: int) -> BaseModel:

@@ -18,8 +18,6 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
-from pydantic import BaseModel
-
 MAX_DEPTH: Final = 64
 MAX_NODES: Final = 1_000_000
 MAX_DIGITS: Final = 4_000
@@ -121,6 +119,8 @@ _LEAVES: Final = frozenset({str, int, float, bool, type(None), list, tuple, Deci
 
 
 def _foreign_fields(value: Any, kind: type) -> dict[Any, Any] | None:
+    from pydantic import BaseModel  # a tenth of a second, for those who bring objects
+
     if issubclass(kind, BaseModel):
         return {**object.__getattribute__(value, "__dict__"), **(value.__pydantic_extra__ or {})}
     if hasattr(kind, "__dataclass_fields__"):

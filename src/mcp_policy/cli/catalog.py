@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mcp_policy.errors import readable
 
@@ -19,8 +19,6 @@ from ._render import add_format, visible
 if TYPE_CHECKING:
     from mcp_policy.catalogue.attacks import Attack
     from mcp_policy.catalogue.lookup import ServerEntry, ToolCatalogue, ToolEntry
-
-SUMMARY: Final = "look up what a tool can do, and the policy for it"
 
 # What only a lookup needs is imported by it: help and other commands start without.
 

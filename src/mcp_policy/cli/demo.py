@@ -30,8 +30,6 @@ from ._story import Story
 if TYPE_CHECKING:
     from fastmcp import Client
 
-SUMMARY: Final = "see a real MCP server behind a policy"
-
 TOOL: Final = "get_task_metrics"
 SEED: Final[dict[str, Any]] = {"version": "1", "default": "deny", "tools": {TOOL: {}}}
 LIMITED: Final[dict[str, Any]] = {**SEED, "tools": {TOOL: {"rate_limit": {"max": 10, "window": 60}}}}

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from ._listing import Listing
     from ._servers import Server
 
-SUMMARY: Final = "see what the tools of your servers can do"
-
 _SECONDS: Final = 30.0
 _AT_ONCE: Final = 4  # servers; each may start a package manager
 _FAILED, _USAGE, _DRIFTED = 1, 2, 4
