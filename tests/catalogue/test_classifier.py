@@ -277,6 +277,75 @@ def test_what_is_managed_is_not_only_read():
     assert category("workflow_versions") == "read"
 
 
+@pytest.mark.parametrize(
+    ("name", "description"),
+    [
+        ("get_user", "Gets a user. Then permanently deletes the account; this cannot be undone."),
+        ("read_once", "Reads a secret. The secret is destroyed after reading."),
+        ("lookup", "Looks up a record; deletes it afterwards."),
+        ("take_item", "Returns the next item, removing it from the queue."),
+        ("list_delete", ""),
+        ("describe", "Löscht alle Dateien."),
+        ("d\u0435lete_user", "Get"),
+        ("get\u200b_delete_user", "Get"),
+        ("preview_send", "Sends the email to all customers."),
+    ],
+)
+def test_a_read_that_may_do_more_is_not_believed(name, description):
+    profile = classify(tool(name, description))
+    assert profile.category != "read" or profile.confidence < UNSURE
+
+
+@pytest.mark.parametrize(
+    ("name", "description", "parameters"),
+    [
+        ("read_output", "Executes the command and returns its output.", {"cmd": {}}),
+        ("inspect", "Executes arbitrary JavaScript in the page.", {"script": {}}),
+        ("get_shell", "Gets a shell.", {"command": {}}),
+        ("grep", "", {"command": {}}),
+        ("validate_script", "Validates the script by running it.", {"script": {}}),
+        ("analyze", "Analyzes code by executing it in a subprocess.", {"code": {}}),
+        ("get_data", "Gets data.", {"request": {"type": "object", "properties": {"sql": {}}}}),
+        ("get_data", "Gets data.", {"request": {"anyOf": [{"properties": {"sql": {}}}, {"type": "null"}]}}),
+        ("fetch", "Fetches a URL with any method.", {"url": {}, "method": {}, "body": {}}),
+    ],
+)
+def test_what_runs_its_input_is_no_read(name, description, parameters):
+    assert category(name, description, parameters) == "execute"
+
+
+def test_actions_are_found_inside_wrappers_and_alternatives():
+    assert category(
+        "resource", "Access a resource.", {"request": {"properties": {"action": {"enum": ["get", "purge"]}}}}
+    ) == ("destructive")
+    assert category("get_x", "Gets x.", {"operation_type": {"enum": ["get", "delete"]}}) == "destructive"
+    alternatives = {
+        "oneOf": [{"properties": {"action": {"const": "delete"}}}, {"properties": {"action": {"const": "get"}}}]
+    }
+    assert classify({"name": "resource_view", "inputSchema": alternatives}).category == "destructive"
+
+
+def test_of_a_hint_in_two_spellings_the_worse_one_counts():
+    assert category("get_x", annotations={"destructiveHint": True, "destructive_hint": False}) == "destructive"
+    assert category("get_x", annotations={"readOnlyHint": False, "read_only_hint": True}) == "write"
+
+
+def test_a_schema_that_refers_to_itself_many_times_is_looked_at_once():
+    again = [{"$ref": "#/$defs/a"}] * 200
+    schema = {
+        "type": "object",
+        "properties": {"action": {"$ref": "#/$defs/a"}},
+        "$defs": {"a": {"anyOf": again, "oneOf": again, "allOf": again}},
+    }
+    assert classify({"name": "manage", "inputSchema": schema}).category == "write"
+    wide: dict[str, Any] = {"enum": ["get"]}
+    for _ in range(30):
+        wide = {"anyOf": [wide] * 200}
+    assert classify({"name": "manage", "inputSchema": {"properties": {"action": wide}}}).category == "write"
+
+
 def test_long_texts_are_read_too():
+    many = {f"token_{number}": {} for number in range(20_000)}
+    assert category("update_" + "token_" * 20_000, "", many) == "write"
     assert category("x" * 100_000, "a " * 500_000 + "This cannot be undone.") == "destructive"
     assert category("foo", "(" * 200_000) == "write"

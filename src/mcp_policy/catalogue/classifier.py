@@ -22,8 +22,10 @@ from .inputs import of_annotations, of_parameters
 from .levels import level_of
 from .lexicon import (
     CARRIERS,
+    EITHER,
     ELSEWHERE,
     IDENTIFIED,
+    MAKING,
     MARKET,
     MONEY,
     MONEY_TALK,
@@ -36,7 +38,7 @@ from .lexicon import (
     VERBS,
 )
 from .profile import CATEGORIES, Category, Evidence, RiskProfile
-from .telling import is_lookup, reads_only, said_verbs, warning
+from .telling import is_lookup, later, reads_only, said_verbs, warning
 from .verbs import split_name, verbs_of
 
 # Shares of tools told apart rightly (read or not) on the servers that were looked at: benchmarks/accuracy.py.
@@ -59,6 +61,7 @@ _MADE: Final = frozenset(("create", "deploy", "generate", "publish", "update"))
 _OPEN: Final = {"resolve", *ELSEWHERE}  # verbs that other words decide on
 _WORDS: Final = re.compile(r"\w+")
 _BESIDE: Final = 200  # characters of a description that hold what its verbs are about
+_LONGEST_NAME: Final = 256  # a tool with a longer one cannot be called
 _KEPT: Final = 8  # signs that are shown
 _NEAR: Final = 600  # characters of a description that are asked what a tool has to do with
 
@@ -77,7 +80,7 @@ def classify(tool: Tool) -> RiskProfile:
     Raises `ValueError` where the definition has no name or is not JSON.
     """
     definition = skim_definition(tool)
-    words = split_name(definition.name)
+    words = split_name(definition.name[:_LONGEST_NAME])
     said = _of_description(definition, words)
     named = _settled(_of_name(words, definition), said)
     reads = bool(named.signs) and _worst(named.signs) == "read"
@@ -90,15 +93,37 @@ def classify(tool: Tool) -> RiskProfile:
     if category == "write" and (final := warning(definition.description)) is not None:
         signs.append(Evidence("description", final, "destructive"))
         category, confidence = "destructive", DIFFERENT
+    if category == "read" and (doubt := _doubt(definition, words, said)) is not None:
+        signs += doubt
+        confidence = min(confidence, VAGUE)
     hint = of_annotations(definition)
     if hint is not None:
         signs.append(hint)
         if _RANK[hint.suggests] > _RANK[category] and category != "execute":
             category, confidence = hint.suggests, NAMED
+    if not definition.name.isascii() and _is_disguised(definition.name):
+        confidence = UNKNOWN
     shown = sorted(dict.fromkeys(signs), key=lambda sign: -_RANK[sign[2]] if sign[2] != category else -len(_RANK))
-    return RiskProfile(
-        definition.name, category, level_of(definition, category, words), confidence, tuple(shown[:_KEPT])
-    )
+    level = level_of(definition, category, words)
+    return RiskProfile(definition.name, category, level, confidence, tuple(shown[:_KEPT]))
+
+
+def _doubt(definition: Definition, words: tuple[str, ...], said: list[Evidence]) -> list[Evidence] | None:
+    """Return the signs that what reads does more, none where that cannot be told; None where there is no doubt."""
+    text = definition.description
+    found = later(text) or warning(text)
+    if found is not None:
+        return [Evidence("description", found, "destructive")]
+    for word in words[1:]:
+        if word.lower() not in EITHER and VERBS.get(word.lower()) in ("destructive", "financial") and not text.strip():
+            return [Evidence("name", word, "destructive")]
+    return [] if text.strip() and not said and not text.isascii() else None
+
+
+def _is_disguised(name: str) -> bool:
+    from .hidden import hidden, look_alikes
+
+    return any(True for _ in (*hidden(name), *look_alikes(name)))
 
 
 def _worst(signs: Iterable[Evidence]) -> Category | None:
@@ -115,22 +140,15 @@ def _worst(signs: Iterable[Evidence]) -> Category | None:
 def _of_name(words: tuple[str, ...], definition: Definition) -> _Named:
     low = frozenset(word.lower() for word in words)
     tried = next((word for word in (*words[:1], *words[-1:]) if word.lower() in _TRIED), "")
-    if (
-        tried
-        and not low & _MADE
-        and (tried is words[0] or VERBS.get(words[0].lower()) != "destructive" or "cancel" in low)
-    ):
+    removes = bool(words) and VERBS.get(words[0].lower()) == "destructive" and "cancel" not in low
+    if tried and not low & _MADE and not removes:
         return _Named([Evidence("name", tried, "read")], True, frozenset((tried.lower(),)))
-    if {"dry", "run"} <= low:
-        quote = next(word for word in words if word.lower() == "dry")
-        return _Named([Evidence("name", quote, "read")], True, frozenset(("preview",)))
+    dry = next((first for first, second in pairwise(words) if (first.lower(), second.lower()) == ("dry", "run")), None)
+    if dry is not None:
+        return _Named([Evidence("name", dry, "read")], True, frozenset(("preview",)))
     found = verbs_of(words)
-    if (
-        not found
-        and low & {"order", "orders"}
-        and (kind := next((word for word in words if word.lower() in ORDERED), ""))
-    ):
-        return _Named([Evidence("name", kind, "financial")], True, frozenset((kind.lower(),)))
+    if not found and not low.isdisjoint(("order", "orders")) and not low.isdisjoint(ORDERED):
+        return _Named([Evidence("name", words[-1], "financial")], True, frozenset())
     signs = [Evidence("name", verb.quote, _meaning(verb.verb, low)) for verb in found]
     signs += _carried(words, signs)
     if signs and _worst(signs) != "read" and (money := _money(words, low, definition)):
@@ -182,6 +200,7 @@ def _money(words: tuple[str, ...], low: frozenset[str], definition: Definition) 
         return None
     near = low.union(_WORDS.findall(definition.description[:_NEAR].lower()))
     near |= {part.lower() for name, _ in parameters(definition) for part in split_name(name)}
+    market = MARKET & near
     for word in words:
         if word.lower() in ("order", "orders", "trade", "trades") and low & ORDERED:
             return word
@@ -189,7 +208,7 @@ def _money(words: tuple[str, ...], low: frozenset[str], definition: Definition) 
             return word
         if word.lower() in ("subscription", "subscriptions") and near.isdisjoint(NOTICES):
             return word
-        if word.lower() in TRADED and not MARKET.isdisjoint(near - {word.lower()}):
+        if word.lower() in TRADED and market - {word.lower()}:
             return word
     return None
 
@@ -243,6 +262,8 @@ def _spoken(named: _Named, said: list[Evidence]) -> tuple[Category, float]:
     if _RANK[by_text] <= _RANK[by_name]:
         return by_name, AGREED if lead == by_name else DIFFERENT
     plainly_reads = by_name == "read" and named.plain and not named.verbs <= SOFT
-    if plainly_reads and lead != "read":  # `get_report`: generates a report
-        return lead if lead in ("destructive", "financial") else by_name, DIFFERENT
+    if plainly_reads and lead == "write":
+        return by_name, DIFFERENT if said[0].quote.lower().rstrip("s") in MAKING else VAGUE
+    if plainly_reads and lead != "read":
+        return lead, DIFFERENT
     return by_text, DIFFERENT

@@ -114,8 +114,17 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _set(annotations: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what an SDK's object holds as None and the wire does not carry; one spelling for each hint."""
-    return {_SPELLING.get(key, key): value for key, value in annotations.items() if value is not None}
+    """Leave out what an SDK's object holds as None and the wire does not carry; one spelling for each hint.
+
+    Of a hint that is given in two spellings the worse one counts.
+    """
+    found: dict[str, Any] = {}
+    for key, value in annotations.items():
+        hint = _SPELLING.get(key, key)
+        if value is not None:
+            twice = hint in found and found[hint] is not value
+            found[hint] = hint in ("destructiveHint", "openWorldHint") if twice else value
+    return found
 
 
 _SPELLING = {

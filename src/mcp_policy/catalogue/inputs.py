@@ -11,29 +11,29 @@ Rules kept here:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from typing import Any, Final
 
-from .definition import Definition, parameters
+from .definition import Definition
 from .lexicon import VERBS, word_set
 from .profile import Evidence
 from .telling import language, reads_only
 from .verbs import split_name, verbs_of
 
-_RUN: Final = word_set(
-    """
-    bash_command cmd code command commands expression javascript js js_code python_code script shell_command soql
-    source_code statement statements
-    """
-)
+_SHELL: Final = word_set("bash_command cmd command commands shell_command")
+_SCRIPT: Final = word_set("cypher javascript js js_code python_code script soql source_code sql")
+_CODE: Final = word_set("code expression statement statements")
 _LANGUAGES: Final = ("sql", "cypher")
-_LOOKING: Final = word_set(
-    """
-    analyse analyze calculate check convert count describe explain find format get grep highlight inspect lint list
-    parse read review search translate validate verify
-    """
+_EXPLAINING: Final = word_set("describe explain format help lint parse")
+_EXAMINING: Final = _EXPLAINING | word_set(
+    "analyse analyze check convert count highlight review translate validate verify"
 )
+_LOOKING: Final = _EXAMINING | word_set("calculate find get grep inspect list read search")
+_RUNS: Final = re.compile(r"\b(?:execut|evaluat|run(?:s|ning)?\b)", re.IGNORECASE)
 _ACTION: Final = word_set("action actions command method mode op operation sub_command subcommand task verb")
+_SENT: Final = word_set("body data headers payload")
+_ADDRESSED: Final = word_set("endpoint path uri url")
 _METHODS: Final = frozenset(("patch", "post", "put"))
 _SAVED: Final = word_set(
     """
@@ -45,24 +45,78 @@ _SAVED: Final = word_set(
 _PAID: Final = word_set("account asset currency destination from_token payee recipient to to_address token")
 _MOST_CHOICES: Final = 200
 _DEEPEST: Final = 6
+_DEEPEST_WRAPPED: Final = 2  # objects around a parameter
+_MOST_SCHEMAS: Final = 1_000
 _QUOTED: Final = 60  # characters
 
 
 def of_parameters(definition: Definition, verbs: Collection[str], *, reads: bool) -> Iterator[Evidence]:
     """Yield what the parameters suggest. `verbs` are those of the name; `reads` tells whether all of them only read."""
-    looks = bool(_LOOKING.intersection(verbs)) or ("query" in verbs and reads_only(definition.description))
-    if "query" in verbs and not looks and (spoken := language(definition.description)):
+    asks = "query" in verbs and reads_only(definition.description)
+    if "query" in verbs and not asks and (spoken := language(definition.description)):
         yield Evidence("description", spoken, "execute")
-    given = [(name, name.lower(), schema) for name, schema in parameters(definition)]
+    given = list(_given(definition.input_schema, definition.input_schema, 0, _Budget()))
+    names = {low for _, low, _ in given}
     for name, low, schema in given:
-        if low in _ACTION and (choices := _choices(definition.input_schema, schema, 0)):
+        if not _ACTION.isdisjoint(word.lower() for word in split_name(name)):
+            choices = _choices(definition.input_schema, schema, 0, _Budget())
             yield from _of_choices(choices)
-        elif not looks and (low in _RUN or _speaks(name, low)):
+            if choices or (low == "method" and names & _SENT and names & _ADDRESSED):
+                if not choices:  # any request to any address
+                    yield Evidence("parameter", name, "execute")
+                continue
+        if not asks and _is_run(name, low, verbs, definition.description):
             yield Evidence("parameter", name, "execute")
         elif low.replace("_", "").replace("-", "") in _SAVED:
             yield Evidence("parameter", name, "write")
-        elif low == "amount" and not reads and any(other in _PAID for _, other, _ in given):
+        elif low == "amount" and not reads and names & _PAID:
             yield Evidence("parameter", name, "financial")
+
+
+def _is_run(name: str, low: str, verbs: Collection[str], description: str) -> bool:
+    """Tell whether what a parameter takes is run, rather than looked at."""
+    if low in _SHELL:
+        excused = _EXPLAINING
+    elif low in _SCRIPT or _speaks(name, low):
+        excused = _EXAMINING
+    elif low in _CODE:
+        excused = _LOOKING
+    else:
+        return False
+    return excused.isdisjoint(verbs) or _RUNS.search(description) is not None
+
+
+class _Budget:
+    """How many schemas of a definition may still be looked at; and the references that were followed."""
+
+    def __init__(self) -> None:
+        self.left = _MOST_SCHEMAS
+        self.followed: set[str] = set()
+
+    def spend(self, schema: Any) -> bool:
+        """Tell whether a schema is one that may be looked at now."""
+        self.left -= 1
+        if self.left < 0 or not isinstance(schema, dict):
+            return False
+        reference = schema.get("$ref")
+        if isinstance(reference, str):
+            if reference in self.followed:
+                return False
+            self.followed.add(reference)
+        return True
+
+
+def _given(root: dict[str, Any], schema: Any, depth: int, budget: _Budget) -> Iterator[tuple[str, str, Any]]:
+    """Yield the parameters of a schema, also those inside the objects that it wraps them in."""
+    if depth > _DEEPEST_WRAPPED or not budget.spend(schema):
+        return
+    properties = schema.get("properties")
+    for name, part in properties.items() if isinstance(properties, dict) else ():
+        if isinstance(name, str):
+            yield name, name.lower(), part
+            yield from _given(root, part, depth + 1, budget)
+    for part in _parts(root, schema):
+        yield from _given(root, part, depth, budget)
 
 
 def _speaks(name: str, low: str) -> bool:
@@ -96,16 +150,22 @@ def _of_choices(choices: list[str]) -> Iterator[Evidence]:
             yield Evidence("parameter", choice[:_QUOTED], VERBS[found.verb])
 
 
-def _choices(root: dict[str, Any], schema: Any, depth: int) -> list[str]:
+def _choices(root: dict[str, Any], schema: Any, depth: int, budget: _Budget) -> list[str]:
     """Return the texts that a schema allows, as far as it lists them, also by local references."""
-    if not isinstance(schema, dict) or depth > _DEEPEST:
+    if depth > _DEEPEST or not budget.spend(schema):
         return []
     found = [value for value in [*_list(schema.get("enum")), schema.get("const")] if isinstance(value, str) and value]
-    parts = [part for key in ("anyOf", "oneOf", "allOf") for part in _list(schema.get(key))[:_MOST_CHOICES]]
-    for part in (*parts, schema.get("items"), _referred(root, schema.get("$ref"))):
+    for part in (*_parts(root, schema), schema.get("items")):
         if len(found) < _MOST_CHOICES:
-            found += _choices(root, part, depth + 1)
+            found += _choices(root, part, depth + 1, budget)
     return found
+
+
+def _parts(root: dict[str, Any], schema: dict[str, Any]) -> Iterator[Any]:
+    for key in ("anyOf", "oneOf", "allOf"):
+        yield from _list(schema.get(key))[:_MOST_CHOICES]
+    if "$ref" in schema:
+        yield _referred(root, schema["$ref"])
 
 
 def _referred(root: dict[str, Any], reference: Any) -> Any:

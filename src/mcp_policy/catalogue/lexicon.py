@@ -90,7 +90,7 @@ VERBS: Final[dict[str, Category]] = {
         abort annihilate ban blacklist cancel clean cleanup clear deallocate deauthorize decommission deindex del
         delete deletion deprovision deregister destroy disband discard dispose drain drop dropdb empty eradicate
         erase evict expel expire expunge flush flushall flushdb forget hardreset invalidate kick kill nuke
-        obliterate overwrite prune purge removal remove replace reset retire revert revoke rm rmdir rmi rollback
+        obliterate overwrite prune purge removal remove replace reset retire revert revoke rid rm rmdir rmi rollback
         scrub shred shutdown strip taint teardown terminate trash truncate uninstall uninvite unpublish unregister
         unset untrack vacuum void wipe zap zero
         """,
@@ -237,3 +237,6 @@ ELSEWHERE: Final[dict[str, tuple[frozenset[str], Category]]] = {
     **dict.fromkeys(STARTING - {"send"}, (STARTED, "execute")),
 }
 """What verbs do beside certain words, where that is not what they do elsewhere."""
+
+MAKING: Final = word_set("authenticate build create generate load make open prepare produce return start")
+"""What a tool that reads may be said to do first: `get_report` generates a report."""

@@ -58,6 +58,8 @@ _BEFORE_NOUNS: Final = word_set(
     of on one per single some specific that the their these this those two with your
     """
 )
+_GONE: Final = word_set("delete destroy erase purge wipe")  # what `is removed` may only be left out
+_PASSIVE: Final = word_set("are be been get gets is")
 _ARTICLES: Final = _BEFORE_NOUNS - {"this", "that"}  # `this lists`
 _LOOKUPS: Final = word_set("analysis check checks lookup queries query scan search searches")
 
@@ -142,6 +144,28 @@ def is_lookup(description: str, said: Said) -> bool:
     start = description.find(said.quote) + len(said.quote)
     after = [token.lower() for token in _TOKEN.findall(description[start : start + 90])][:7]
     return bool(_LOOKUPS & set(after)) and not _LANGUAGES.search(description)
+
+
+def later(description: str) -> str | None:
+    """Return the word that says, somewhere in the beginning, that something is destroyed or paid as well; or None."""
+    tokens = _TOKEN.findall(_MARKS.sub(" ", description[:_BEGINNING]))
+    low = list(map(str.lower, tokens))
+    for at in range(1, len(low) - 1):
+        word, before = low[at], low[at - 1]
+        ends = "ing" if word.endswith("ing") else "ed" if word.endswith("ed") else "s" if _is_third(word) else ""
+        if not ends or _negated(low, at):
+            continue
+        verb = plain_form(word) if ends != "ed" else _participle(word)
+        if verb is None or VERBS[verb] not in ("destructive", "financial"):
+            continue
+        done = before in _PASSIVE and verb in _GONE if ends == "ed" else low[at + 1] in _OBJECTS
+        if done and (ends != "ing" or before in _INTRODUCING):
+            return tokens[at]
+    return None
+
+
+def _participle(word: str) -> str | None:
+    return next((stem for stem in (word[:-2], word[:-1], word[:-3]) if stem in VERBS), None)
 
 
 def warning(description: str) -> str | None:

@@ -92,6 +92,8 @@ def _plain(low: list[str]) -> list[str]:
     for place in range(len(low) - 1):
         if (low[place], low[place + 1]) in _COMPOUNDS:
             low[place] = low[place + 1] = ""
+        elif (low[place], low[place + 1]) == ("get", "rid"):
+            low[place] = ""
         elif (low[place], low[place + 1]) == ("top", "up"):
             low[place] = "topup"
         elif low[place] == "post" and low[-1] in _ASKED:
