@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_policy.catalogue import CATEGORIES, UNSURE, Evidence, classify
+from mcp_policy.catalogue import CATEGORIES, UNSURE, Evidence, classify, fingerprint
 
 RANK = {category: rank for rank, category in enumerate(CATEGORIES)}
 
@@ -349,3 +349,12 @@ def test_long_texts_are_read_too():
     assert category("update_" + "token_" * 20_000, "", many) == "write"
     assert category("x" * 100_000, "a " * 500_000 + "This cannot be undone.") == "destructive"
     assert category("foo", "(" * 200_000) == "write"
+
+
+def test_a_fingerprint_covers_what_is_of_the_wrong_type():
+    prints = [
+        fingerprint({"name": "u", **more})
+        for more in ({}, {"description": ["a"]}, {"description": ["b"]}, {"inputSchema": [1]})
+    ]
+    assert len(set(prints)) == 4
+    assert fingerprint({"name": "u", "description": None, "annotations": {"title": None}}) == fingerprint({"name": "u"})

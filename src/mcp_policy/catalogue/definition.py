@@ -14,12 +14,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..values import NotJson, canonical, plain
 
 Tool: TypeAlias = "Mapping[str, Any] | object"
 """One entry of `tools/list`: a mapping, or any object with these fields."""
+
+
+_FIELDS: Final = {
+    "title": ("title",),
+    "description": ("description",),
+    "input": ("inputSchema", "input_schema"),
+    "output": ("outputSchema", "output_schema"),
+    "annotations": ("annotations",),
+}
 
 
 class Definition(NamedTuple):
@@ -31,6 +40,8 @@ class Definition(NamedTuple):
     input_schema: dict[str, Any]
     output_schema: dict[str, Any]
     annotations: dict[str, Any]
+    odd: tuple[tuple[str, Any], ...] = ()
+    """What is of another type than it should be, and was read as absent."""
 
 
 class Fingerprint(NamedTuple):
@@ -48,14 +59,16 @@ def read_definition(tool: Tool) -> Definition:
     name = _field(tool, "name")
     if not isinstance(name, str) or not name:
         raise ValueError("a tool's definition has to have a `name`: one entry of `tools/list`")
+    found = {key: _field(tool, *spellings) for key, spellings in _FIELDS.items()}
     try:
         return Definition(
             str(name),
-            _text(_field(tool, "title")),
-            _text(_field(tool, "description")),
-            _object(_field(tool, "inputSchema", "input_schema")),
-            _object(_field(tool, "outputSchema", "output_schema")),
-            _set(_object(_field(tool, "annotations"))),
+            _text(found["title"]),
+            _text(found["description"]),
+            _object(found["input"]),
+            _object(found["output"]),
+            _set(_object(found["annotations"])),
+            tuple((key, plain(value)) for key, value in found.items() if _is_odd(key, value)),
         )
     except NotJson as error:
         raise ValueError(f"the definition of tool `{name}` is not JSON: {error}") from error
@@ -83,7 +96,7 @@ def fingerprint(tool: Tool) -> Fingerprint:
     definition = read_definition(tool)
     name = definition.name
     return Fingerprint(
-        _digest([name, definition.title, definition.description]),
+        _digest([name, definition.title, definition.description, *map(list, definition.odd)]),
         _digest([name, definition.input_schema, definition.output_schema]),
         _digest([name, definition.annotations]),
     )
@@ -97,11 +110,17 @@ def parameters(definition: Definition) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _field(tool: Tool, *names: str) -> Any:
-    for name in names:
-        found = tool.get(name) if isinstance(tool, Mapping) else getattr(tool, name, None)
-        if found is not None:
-            return found
-    return None
+    """Return what stands under the first of these names: the wire's comes first, in an object the last one."""
+    if isinstance(tool, Mapping):
+        return next((tool[name] for name in names if tool.get(name) is not None), None)
+    found = (getattr(tool, name, None) for name in reversed(names))
+    return next((value for value in found if value is not None), None)
+
+
+def _is_odd(key: str, value: Any) -> bool:
+    if value is None or (key in ("title", "description") and isinstance(value, str)):
+        return False
+    return key in ("title", "description") or not isinstance(plain(value), dict)
 
 
 def _text(value: Any) -> str:

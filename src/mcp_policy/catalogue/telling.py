@@ -148,7 +148,7 @@ def is_lookup(description: str, said: Said) -> bool:
 
 def later(description: str) -> str | None:
     """Return the word that says, somewhere in the beginning, that something is destroyed or paid as well; or None."""
-    tokens = _TOKEN.findall(_MARKS.sub(" ", description[:_BEGINNING]))
+    tokens: list[str] = _TOKEN.findall(_MARKS.sub(" ", description[:_BEGINNING]))
     low = list(map(str.lower, tokens))
     for at in range(1, len(low) - 1):
         word, before = low[at], low[at - 1]
