@@ -17,9 +17,9 @@ Functions called in this process (`server.call_tool(...)`) are the host's own ca
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 try:
     import mcp_types as types
@@ -91,13 +91,6 @@ def _lowlevel(server: object) -> Server[Any]:
     return inner
 
 
-class _Listed(NamedTuple):
-    """A tool's definition as the server listed it last, and the schema that it was registered with then."""
-
-    definition: str
-    schema: object
-
-
 class _ServerGuard:
     """What stands around one server's handlers."""
 
@@ -106,7 +99,6 @@ class _ServerGuard:
         self._judge = judge
         self._name = name
         self._known: Known[bool] = Known()
-        self._listed: Known[_Listed] = Known()
         self._list: Handler | None = None
         self._schema_of = server.get_tool_input_schema
         self._register = server.add_request_handler
@@ -189,41 +181,29 @@ class _ServerGuard:
         return self._known.get(name) is not None
 
     async def _definition(self, context: Context, name: str) -> str | None:
-        """Return the tool's definition as the server lists it, or None where the server lists nothing."""
+        """Return the tool's definition as the server lists it to this caller now; None where the server lists nothing.
+
+        It is asked anew for each call: what another caller, or this one earlier, was told is not what is called now.
+        """
         if self._list is None:
             return None
         try:
-            found = self._listed.get(name)
-            if found is None or found.schema is not self._schema(name):
-                self._listed.forget(name)
-                self._noted([tool async for tool in _pages(self._list, context)])
-                found = self._listed.get(name)
+            tools = [tool async for tool in _pages(self._list, context)]
+            texts = definition_texts((_name(tool), tool) for tool in tools)
+            return next((text for tool, text in zip(tools, texts, strict=True) if _name(tool) == name), UNREADABLE)
         except Exception:
             log.exception("the tools of `%s` cannot be listed: the category of %r is unknown", self._name, name)
             return UNREADABLE
-        return UNREADABLE if found is None else found.definition
-
-    def _noted(self, tools: list[Any]) -> list[str | None]:
-        """Return the definitions of listed tools, and remember them for the calls to come."""
-        if not self._judge.engine.asks_definitions:
-            self._listed = Known()  # what was listed before is not what was listed last
-            return [None] * len(tools)
-        names = [_name(tool) for tool in tools]
-        texts = definition_texts(zip(names, tools, strict=True))
-        for name, text in zip(names, texts, strict=True):
-            self._listed.add(name, _Listed(text, self._schema(name)))
-        return [*texts]
-
-    def _schema(self, name: str) -> object:
-        """Return the schema that the tool is registered with, where the server says: a new one means a new tool."""
-        return None if self._schema_of is None else self._schema_of(name)
 
     def _shown(self, context: Context, result: Any) -> Any:
         """Return the list without the tools that the caller may never call."""
         if not isinstance(result, types.ListToolsResult | Mapping):
             raise TypeError(f"the handler of `{LIST}` returned `{type(result).__name__}`, which cannot be filtered")
         shows, tools = self._judge.viewer(context, self._name), _tools(result)
-        shown = [tool for tool, text in zip(tools, self._noted(tools), strict=True) if shows(_name(tool), text)]
+        texts: Sequence[str | None] = [None] * len(tools)
+        if self._judge.engine.asks_definitions:
+            texts = definition_texts((_name(tool), tool) for tool in tools)
+        shown = [tool for tool, text in zip(tools, texts, strict=True) if shows(_name(tool), text)]
         if isinstance(result, types.ListToolsResult):
             return result.model_copy(update={"tools": shown, "cache_scope": "private"})
         return {**result, "tools": shown, "cacheScope": "private"}
