@@ -117,7 +117,7 @@ def _around(text: str, index: int, *, before: int = 12, after: int = 24) -> str:
 
 # -- passages
 
-_GAP: Final = re.compile(r"\s{30,}+(?=\S)")
+_GAP: Final = re.compile(r"(?<!\s)\s{30,}(?=\S)")  # begins once in a run of blanks
 _FAR_DOWN: Final = 25  # lines: beyond what a window shows
 _FAR_RIGHT: Final = 160  # columns
 _MARKUP: Final = re.compile(

@@ -16,6 +16,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -292,17 +293,26 @@ def _policy(arguments: argparse.Namespace, findings: Findings) -> Policy:
 
 
 def _put(file: str, tree: Mapping[str, Any], *, force: bool) -> None:
-    """Write a JSON file as a whole or not at all."""
+    """Write a JSON file as a whole or not at all, and never through a link."""
     path = Path(file)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = None
     try:
-        if path.exists() and not force:
-            raise FileExistsError(17, "it is there already; --force replaces it")
-        partial.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+        number, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        with os.fdopen(number, "w", encoding="utf-8") as text:
+            text.write(json.dumps(tree, indent=2) + "\n")
+        Path(partial).chmod(0o644)
+        if force:
+            Path(partial).replace(path)
+            partial = None
+        else:
+            os.link(partial, path)  # fails where something is there already
+    except FileExistsError:
+        raise _UsageError(f"`{file}` cannot be written: it is there already; --force replaces it") from None
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise _UsageError(f"`{file}` cannot be written: {error.strerror or error}") from None
+    finally:
+        if partial is not None:
+            Path(partial).unlink(missing_ok=True)
 
 
 def _say(text: str) -> None:
