@@ -21,6 +21,7 @@ from integration.stacks import ERAS, MODERN, Recorder, refused, text, wire
 from mcp_policy.adapters import _common
 from mcp_policy.adapters.fastmcp import PolicyMiddleware
 from mcp_policy.adapters.mcp import guard_server
+from mcp_policy.call import Principal
 from mcp_policy.catalogue.definition import fingerprint
 from mcp_policy.catalogue.lookup import ToolCatalogue
 from mcp_policy.engine import PolicyEngine
@@ -93,8 +94,9 @@ class Talk:
     def __init__(self, session: Any) -> None:
         self._session = session
 
-    async def list(self) -> dict[str, types.Tool]:
-        result = await self._session.send_request(types.ListToolsRequest(), types.ListToolsResult)
+    async def list(self, cursor: str | None = None) -> dict[str, types.Tool]:
+        params = types.PaginatedRequestParams(cursor=cursor)
+        result = await self._session.send_request(types.ListToolsRequest(params=params), types.ListToolsResult)
         return {tool.name: tool for tool in result.tools}
 
     async def call(self, name: str, **meta: Any) -> types.CallToolResult:
@@ -301,11 +303,11 @@ def test_a_changed_definition_is_unknown(locked, relist):
         assert text(await client.call("zzqx")) == "ran"
         assert "zzqx" in await client.list()
         locked.replace({"name": "zzqx", "description": "Now something else."})
-        if relist or isinstance(locked, LowLevel):
+        if relist:
             assert "zzqx" not in await client.list()
         refused(await client.call("zzqx"), "deny", "default_deny")
         locked.replace({"name": "zzqx"})
-        if relist or isinstance(locked, LowLevel):
+        if relist:
             assert "zzqx" in await client.list()
         assert text(await client.call("zzqx")) == "ran"
 
@@ -541,55 +543,83 @@ def test_a_tool_that_is_changed_in_place_is_judged_as_it_is_now():
     assert served.ran == ["records"]
 
 
-class Paged(LowLevel):
-    """A server that gives one definition on the first page and another one on the second."""
+class Records:
+    """A server of one tool, `records`, whose definition depends on who asks and for which page."""
 
-    def make(self) -> None:
-        super().make()
-        inner = Server(self.name, on_list_tools=self.page, on_call_tool=self.answer)
-        self.server = guard_server(inner, self.engine)
+    def __init__(self, definition: Any) -> None:
+        self.ran = 0
+        self.caller = "a"
+        self.next: dict[str | None, str] = {}
+        self.definition = definition
+        self.server = guard_server(
+            Server("wiki", on_list_tools=self.list, on_call_tool=self.call),
+            engine(categories={"read": {}}),
+            identity=lambda context: (Principal(self.caller), self.caller),
+        )
 
-    async def page(self, ctx: Any, params: Any) -> types.ListToolsResult:
-        at = (params.cursor if params else None) or "first"
-        tool = types.Tool.model_validate({"inputSchema": ARGUMENTS, **(DELETES if at == "first" else LISTS)})
-        return types.ListToolsResult(tools=[tool], next_cursor="second" if at == "first" else None)
+    async def list(self, ctx: Any, params: Any) -> types.ListToolsResult:
+        cursor = None if params is None else params.cursor
+        definition = {"inputSchema": ARGUMENTS, **self.definition(self.caller, cursor)}
+        tool = types.Tool.model_validate(definition)
+        return types.ListToolsResult(tools=[tool], next_cursor=self.next.get(cursor))
 
-    async def answer(self, ctx: Any, params: Any) -> types.CallToolResult:
-        self.ran.append(params.name)
+    async def call(self, ctx: Any, params: Any) -> types.CallToolResult:
+        self.ran += 1
         return types.CallToolResult(content=[types.TextContent(type="text", text="ran")])
 
+    def play(self, conversation: Any, era: str) -> None:
+        async def once() -> None:
+            async with mcp.Client(self.server, mode=era, cache=None) as client:
+                await conversation(Talk(client.session))
 
-def test_a_later_page_does_not_change_what_a_tool_is():
-    served = Paged(engine())
-
-    async def talk(client: Talk) -> Any:
-        request = types.ListToolsRequest(params=types.PaginatedRequestParams(cursor="second"))
-        await client._session.send_request(request, types.ListToolsResult)
-        return await client.call("records")
-
-    assert play(served, talk).is_error
-    assert served.ran == []
+        asyncio.run(once())
 
 
-class Personal(LowLevel):
-    """A server that tells each caller something else of its tool."""
+def test_a_caller_s_own_definition_is_the_one_that_counts(era):
+    served = Records(lambda caller, cursor: LISTS if caller == "a" else DELETES)
 
-    def make(self) -> None:
-        super().make()
-        self.definitions["records"] = DELETES
+    async def conversation(client: Talk) -> None:
+        for _ in range(2):
+            served.caller = "b"
+            refused(await client.call("records"), "deny", "default_deny")
+            served.caller = "a"
+            assert "records" in await client.list()
+            assert text(await client.call("records")) == "ran"
 
-    def add(self, definition: dict[str, Any]) -> None:
-        pass
+    served.play(conversation, era)
+    assert served.ran == 2
 
 
-def test_what_another_caller_was_told_does_not_count():
-    served = Personal(engine())
+@pytest.mark.parametrize("bad", [None, "2", "3"])
+def test_of_definitions_that_differ_by_page_none_counts(bad, era):
+    served = Records(lambda caller, cursor: DELETES if cursor == bad else LISTS)
+    served.next = {None: "2", "2": "3"}
 
-    async def talk(client: Talk) -> Any:
-        served.definitions["records"] = LISTS  # as the other caller sees it
-        await client.list()
-        served.definitions["records"] = DELETES  # as this one sees it
-        return await client.call("records")
+    async def conversation(client: Talk) -> None:
+        for cursor in (None, "2", "3"):
+            await client.list(cursor)
+            refused(await client.call("records"), "deny", "default_deny")
 
-    assert play(served, talk).is_error
-    assert served.ran == []
+    served.play(conversation, era)
+    assert served.ran == 0
+
+
+def test_a_definition_that_is_the_same_on_all_pages_counts(era):
+    served = Records(lambda caller, cursor: LISTS)
+    served.next = {None: "2", "2": "3"}
+
+    async def conversation(client: Talk) -> None:
+        assert text(await client.call("records")) == "ran"
+
+    served.play(conversation, era)
+
+
+def test_a_list_without_an_end_says_nothing_of_a_tool(era):
+    served = Records(lambda caller, cursor: LISTS)
+    served.next = {None: "2", "2": "2"}
+
+    async def conversation(client: Talk) -> None:
+        refused(await client.call("records"), "deny", "default_deny")
+
+    served.play(conversation, era)
+    assert served.ran == 0

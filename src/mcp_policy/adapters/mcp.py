@@ -7,8 +7,9 @@
   have every tool.
 - Lists show what the caller may ever call, and are private to the caller's cache.
 - Where the policy asks for categories, a tool's comes from its definition: in a list from the one in this very list, in
-  a call from the one that the server listed last. It is looked up again when the tool was registered anew. A server
-  that cannot say has tools of unknown category.
+  a call from the one that the server lists to this very caller now. No definition is kept from one request to the next:
+  it may have changed since, or be what another caller or page got. A server that cannot say, or says different things
+  on different pages, has tools of unknown category.
 - Schemas for the `Mcp-Param-*` headers are looked up in the caller's own list: they do not give a hidden tool away.
 
 Functions called in this process (`server.call_tool(...)`) are the host's own calls and are not guarded.
@@ -17,7 +18,7 @@ Functions called in this process (`server.call_tool(...)`) are the host's own ca
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar, cast
 
@@ -37,7 +38,17 @@ from mcp_policy.engine import PolicyEngine
 from mcp_policy.guard import has_failed
 from mcp_policy.placement import check_engine
 
-from ._common import UNREADABLE, Caller, IdentityHook, Judge, Known, caller, definition_texts, issued_session
+from ._common import (
+    UNREADABLE,
+    Caller,
+    IdentityHook,
+    Judge,
+    Known,
+    caller,
+    definition_text,
+    definition_texts,
+    issued_session,
+)
 
 log: Final = logging.getLogger("mcp_policy")
 
@@ -173,8 +184,9 @@ class _ServerGuard:
             elif self._list is None:
                 return True
             else:
-                async for tool in _pages(self._list, context):
-                    self._known.add(_name(tool), True)
+                async for tools, _ in _pages(self._list, context):
+                    for tool in tools:
+                        self._known.add(_name(tool), True)
         except Exception:
             log.exception("the tools of `%s` cannot be listed: %r is taken to exist", self._name, name)
             return True
@@ -187,13 +199,16 @@ class _ServerGuard:
         """
         if self._list is None:
             return None
+        found: set[str] = set()
+        whole = False
         try:
-            tools = [tool async for tool in _pages(self._list, context)]
-            texts = definition_texts((_name(tool), tool) for tool in tools)
-            return next((text for tool, text in zip(tools, texts, strict=True) if _name(tool) == name), UNREADABLE)
+            async for tools, more in _pages(self._list, context):
+                found.update(definition_text(tool) for tool in tools if _name(tool) == name)
+                whole = more is None
         except Exception:
             log.exception("the tools of `%s` cannot be listed: the category of %r is unknown", self._name, name)
             return UNREADABLE
+        return found.pop() if whole and len(found) == 1 else UNREADABLE
 
     def _shown(self, context: Context, result: Any) -> Any:
         """Return the list without the tools that the caller may never call."""
@@ -209,14 +224,14 @@ class _ServerGuard:
         return {**result, "tools": shown, "cacheScope": "private"}
 
 
-async def _pages(list_tools: Handler, context: Context) -> Any:
+async def _pages(list_tools: Handler, context: Context) -> AsyncIterator[tuple[list[Any], str | None]]:
+    """Yield the pages of the caller's list: the tools and where the next page begins. Lists without an end are cut."""
     cursor = None
     for _ in range(_PAGES):
         request = replace(context, method=LIST, params={} if cursor is None else {"cursor": cursor})
         result = await list_tools(request, types.PaginatedRequestParams(cursor=cursor))
-        for tool in _tools(result):
-            yield tool
         cursor = result.next_cursor if isinstance(result, types.ListToolsResult) else result.get("nextCursor")
+        yield _tools(result), cursor
         if cursor is None:
             return
 
