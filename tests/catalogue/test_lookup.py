@@ -259,6 +259,19 @@ def test_a_file_may_claim_a_bundled_name(load):
     assert mine.category("wiki", "get_page") == "read"
 
 
+def test_a_file_may_claim_a_bundled_id(load):
+    mine = load({"mine": {"names": ["wiki"], "tools": {"get_page": {"category": "execute"}}}})
+    listed = {server.id: list(server.tools) for server in mine.servers()}
+    assert listed == {"mine": ["get_page"], "shop": ["pay"], "wiki": list(WIKI["tools"])}
+    assert [mine.server(server.id) for server in mine.servers()] == list(mine.servers())
+    assert len(mine.servers()) == 3
+    assert mine.server("wiki").names == ()
+    assert mine.category("wiki", "get_page") == "execute"
+    assert mine.category("wiki", "delete_page") == "destructive"
+    assert [(entry.server, entry.name) for entry in mine.search("get_page")] == [("mine", "get_page")]
+    assert [(entry.server, entry.name) for entry in mine.search("delete_page")] == [("wiki", "delete_page")]
+
+
 def test_a_file_does_not_change_the_bundled_catalogue(load, bundle):
     load({"wiki": {"tools": {"get_page": {"category": "financial"}}}})
     assert bundle.category("wiki", "get_page") == "read"

@@ -74,7 +74,7 @@ def decide(policy: Policy, name: str, arguments: dict[str, Any] | None = None, *
     ],
 )
 def test_a_rule_is_as_strict_as_the_risk(judged: RiskProfile, keys: set[str]) -> None:
-    rule = rule_of(judged)
+    rule = rule_of(judged, definition())
     assert rule.keys() == keys
     assert rule.get("action", "approve") == "approve"
 
@@ -149,28 +149,171 @@ def test_a_list_is_bounded_in_number_and_in_each_element() -> None:
     )
 
 
+DEFINITIONS = {
+    "text": {"type": "string"},
+    "texts": {"type": "array", "items": {"$ref": "#/$defs/text"}},
+    "maybe": {"type": ["string", "null"]},
+    "a/b c": {"type": "string"},
+    "number": {"type": "integer"},
+    "again": {"$ref": "#/$defs/again"},
+    "wide": {"anyOf": [{"$ref": "#/$defs/wide"}] * 9},
+    "union": {"oneOf": [{"type": "null"}, {"type": "string"}]},
+}
+LONG = "x" * 100_000
+
+
+def running(name: str, schema: Any, *, required: bool = True, **root: Any) -> Definition:
+    """A tool that runs what it is given, by one parameter."""
+    given = {"type": "object", "properties": {name: schema}, "$defs": DEFINITIONS, "required": [name] * required}
+    return read_definition({"name": "run", "inputSchema": given | root})
+
+
+def effects(defined: Definition, *arguments: dict[str, Any]) -> list[str]:
+    rule = rule_of(profile("execute", "high"), defined)
+    policy = Policy.model_validate({"version": "1", "tools": {"x": rule}})
+    return [decide(policy, "x", given) for given in arguments]
+
+
+@pytest.mark.parametrize("required", [True, False])
 @pytest.mark.parametrize(
-    ("schema", "kinds"),
+    "schema",
     [
-        ({}, {"deny_if"}),
-        ({"type": ["string", "null"]}, {"deny_if"}),
-        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, {"deny_if"}),
-        ({"type": "array", "items": {"type": "object"}}, {"deny_if"}),
-        ({"type": "integer"}, set()),
-        ({"type": "object"}, set()),
-        ({"type": {"odd": 1}, "anyOf": 5}, {"deny_if"}),
+        {"type": "string"},
+        {"type": ["string", "null"]},
+        {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        {"$ref": "#/$defs/text"},
+        {"$ref": "#/$defs/a~1b%20c"},
+        {"$ref": "#/$defs/union/oneOf/1"},
+        {"anyOf": [{"$ref": "#/$defs/union"}, {"type": "string", "maxLength": 5}]},
+        {"allOf": [{"$ref": "#/$defs/text"}, {"minLength": 1}]},
+        {"type": ["string", "integer"], "allOf": [{"$ref": "#/$defs/text"}]},
+        {"type": "string", "anyOf": [{"minLength": 1}, {"pattern": "a"}]},
     ],
 )
-def test_only_what_has_a_length_is_bounded(schema: dict[str, Any], kinds: set[str]) -> None:
-    assert bounds(code=schema).keys() == kinds
+def test_a_text_is_bounded_however_it_is_written(schema: dict[str, Any], required: bool) -> None:
+    defined = running("command", schema, required=required)
+    assert effects(defined, {"command": "ls"}, {"command": LONG}, {"command": 5}) == ["allow", "deny", "deny"]
+
+
+@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "items": {"type": "string"}},
+        {"$ref": "#/$defs/texts"},
+        {"anyOf": [{"$ref": "#/$defs/texts"}, {"type": "null"}]},
+    ],
+)
+def test_a_list_of_texts_is_bounded_however_it_is_written(schema: dict[str, Any], required: bool) -> None:
+    given = [["ls"], ["ls"] * 101, [LONG], LONG, [5]]
+    defined = running("command", schema, required=required)
+    assert effects(defined, *({"command": each} for each in given)) == ["allow", "deny", "deny", "deny", "deny"]
+
+
+@pytest.mark.parametrize("name", ["command", "source"])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        True,
+        {"type": "object"},
+        {"type": "any"},
+        {"type": ["string", "object"]},
+        {"type": "object | string"},
+        {"type": "array | string"},
+        {"type": ["boolean", "string"]},
+        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+        {"anyOf": [{"type": "string"}, {}]},
+        {"oneOf": [{"type": "string"}, {"type": "object"}]},
+        {"allOf": [{"$ref": "#/$defs/texts"}, {"type": "array", "maxItems": 3}]},
+        {"allOf": [{"$ref": "#/$defs/text"}, {"$ref": "#/$defs/number"}]},
+        {"type": "array"},
+        {"type": "array", "items": {}},
+        {"type": "array", "items": {"type": "object"}},
+        {"type": "array", "items": {"$ref": "#/$defs/maybe"}},
+        {"type": "array", "items": {"type": "array", "items": {"type": "string"}}},
+        {"type": "array", "items": {"type": "string"}, "prefixItems": [{"type": "object"}]},
+        {"$ref": "#/$defs/again"},
+        {"$ref": "#/$defs/wide"},
+        {"$ref": "#/$defs/none"},
+        {"$ref": "https://example.com/schema"},
+        {"$ref": 5},
+        {"$ref": "#/$defs/union/oneOf/7"},
+        {"type": {"odd": 1}, "anyOf": 5},
+        {"type": []},
+        {"type": ["string", {}]},
+        {"enum": []},
+    ],
+)
+def test_input_without_one_length_waits_for_a_person(name: str, schema: Any) -> None:
+    given = ["ls", LONG, [LONG], {"a": LONG}, 3]
+    assert effects(running(name, schema), *({name: each} for each in given)) == ["approve"] * 5
+
+
+@pytest.mark.parametrize(
+    ("schema", "given"),
+    [
+        ({"$ref": "#/$defs/number"}, 3),
+        ({"const": 3}, 3),
+        ({"enum": ["start", "stop", None]}, "start"),
+        ({"type": "string", "enum": ["start", "stop"]}, "stop"),
+        ({"type": "string", "allOf": [{"enum": ["start", 5]}]}, "start"),
+        ({"type": ["boolean", "integer"]}, True),
+        ({"type": "integer | number"}, 0.5),
+        ({"type": "null"}, None),
+    ],
+)
+def test_what_is_short_anyway_is_not_bounded(schema: dict[str, Any], given: Any) -> None:
+    defined = running("command", schema)
+    assert rule_of(profile("execute", "high"), defined).keys() == {"reason", "rate_limit"}
+    assert effects(defined, {"command": given}) == ["allow"]
+
+
+@pytest.mark.parametrize(("name", "most"), [("commandLine", 1_000), ("source", 10_000), ("input", 10_000)])
+def test_a_text_is_bounded_whatever_it_is_called(name: str, most: int) -> None:
+    defined = running(name, {"type": "string"})
+    assert effects(defined, {name: "x" * most}, {name: "x" * (most + 1)}) == ["allow", "deny"]
+
+
+def test_a_command_inside_another_parameter_waits_for_a_person() -> None:
+    request = {"type": "object", "properties": {"command": {"type": "string"}}}
+    assert effects(running("request", request), {"request": {"command": LONG}}) == ["approve"]
+    beside = definition("run", ("command",), command={"type": "string"}, options=request)
+    assert effects(beside, {"command": "ls", "options": {"command": LONG}}) == ["approve"]
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        {"additionalProperties": True},
+        {"additionalProperties": {"type": "string"}},
+        {"patternProperties": {"": {}}},
+        {"$ref": "#/$defs/text"},
+        {"allOf": [{"properties": {"sql": {}}}]},
+        {"properties": ["sql"]},
+    ],
+)
+def test_parameters_that_are_not_listed_wait_for_a_person(root: dict[str, Any]) -> None:
+    assert effects(running("command", {"type": "string"}, **root), {"command": "ls"}) == ["approve"]
+
+
+def test_a_tool_without_parameters_is_only_limited() -> None:
+    for schema in ({}, {"type": "object", "properties": {}, "additionalProperties": False}):
+        rule = rule_of(profile("execute", "high"), read_definition({"name": "reboot", "inputSchema": schema}))
+        assert rule.keys() == {"reason", "rate_limit"}
+
+
+def test_a_tool_of_which_no_parameter_is_known_waits_for_a_person() -> None:
+    assert rule_of(profile("execute", "high"))["action"] == "approve"
 
 
 def test_a_parameter_that_may_be_null_may_be_absent() -> None:
     assert bounds(code={"type": ["string", "null"]}, required=["code"]).keys() == {"deny_if"}
 
 
-def test_other_parameters_are_not_bounded() -> None:
-    assert bounds(job_id={"type": "string"}, timeout={"type": "number"}) == {}
+def test_ids_and_numbers_are_not_bounded() -> None:
+    ids = {"type": "array", "items": {"type": "string"}}
+    assert bounds(job_id={"type": "string"}, nodeIds=ids, timeout={"type": "number"}) == {}
 
 
 def test_an_odd_name_is_found_by_its_path() -> None:

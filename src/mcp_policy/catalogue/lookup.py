@@ -128,7 +128,7 @@ class ToolCatalogue:
             (wanted not in entry.name.casefold(), entry.server, entry.name, entry)
             for server in self.servers()
             for entry in server.tools.values()
-            if wanted in _searched(server, entry)
+            if entry.server == server.id and wanted in _searched(server, entry)
         ]
         return tuple(entry for *_, entry in sorted(found, key=lambda hit: hit[:3]))
 
@@ -147,7 +147,10 @@ class ToolCatalogue:
         found = self._servers.get(name)
         if found is None:
             having = [source for source in self._sources if name in source.names]
-            found = self._servers[name] = _overlaid([source.read(source.names[name]) for source in having])
+            found = _overlaid([source.read(source.names[name]) for source in having])
+            if any(source.names[name] == name for source in having):  # claimed as a name elsewhere, it is still an id
+                found = found._replace(id=name, names=tuple(other for other in found.names if other != name))
+            self._servers[name] = found
         return found
 
 

@@ -5,6 +5,9 @@ Rules kept here:
 - Nothing is allowed but what is spelt out by name: a tool that a server adds later is denied until somebody has looked.
 - Reads are allowed; changes are limited; what runs code is limited, and takes only input of bounded length; what
   deletes, moves money, hands out secrets or is not understood waits for a person.
+- A tool that runs code has each text and list of texts bounded, but for ids. Numbers, booleans and listed values need
+  no bound; with a parameter that may be anything else, or several things, it waits for a person. This goes by the
+  tool's schema: that a call keeps to it is for the server to check, for a length counts the elements of a list too.
 - A limit counts by principal, which a client cannot make up anew as it can a session. Callers without one, as
   over stdio, share one count.
 - A rule has no key that does nothing, and a `reason` in words for the agent that it stops.
@@ -17,6 +20,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import unquote
 
 from ..errors import readable
 from ..paths import parse_path
@@ -25,7 +29,7 @@ from ..policy import Policy
 from ..values import canonical
 from .definition import Definition, Tool, parameters, read_definition
 from .profile import CATEGORIES, UNSURE, RiskProfile
-from .signals import name_words, signals
+from .signals import name_words
 
 Rule: TypeAlias = dict[str, Any]
 Judged: TypeAlias = tuple[RiskProfile, Definition | None]
@@ -43,7 +47,10 @@ LONGEST_CODE: Final = 10_000
 MOST_PARTS: Final = 100
 """Elements of a command or a script that is given as a list."""
 
-_RUN: Final = frozenset({"command", "query"})
+_DEEPEST: Final = 4  # schemas inside schemas
+_NUMBERS: Final = frozenset(("boolean", "integer", "null", "number"))
+_SCALARS: Final = _NUMBERS | {"string"}
+_TYPE_NAMES: Final = {bool: "boolean", float: "number", int: "integer", str: "string"}
 _COMMANDS: Final = frozenset({"command", "commands", "cmd", "args"})
 _QUERIES: Final = frozenset({"query", "queries", "sql", "cypher", "jql", "cql", "promql", "statement", "statements"})
 
@@ -164,8 +171,8 @@ def _bounded(definition: Definition | None) -> Rule:
     """Return the rule of a tool that runs what it is given: how often, and how much at once."""
     maximum, window = RUNS
     try:
-        found = list(_bounds(definition)) if definition is not None else []
-    except ValueError:  # no path leads to what would have to be bounded
+        found = list(_bounds(definition))
+    except ValueError:  # something that it takes has no length that a condition could read
         return {
             "action": "approve",
             "reason": "This tool runs input that cannot be checked, so a person has to approve each call.",
@@ -187,20 +194,34 @@ class _Bound(NamedTuple):
     said: str
 
 
-def _bounds(definition: Definition) -> Iterator[_Bound]:
-    """Yield what bounds the input that a tool runs. Raises `ValueError` where no path leads to it."""
+def _bounds(definition: Definition | None) -> Iterator[_Bound]:
+    """Yield what bounds the input that a tool runs. Raises `ValueError` where some of it cannot be bounded."""
+    if definition is None or not _is_listed(definition.input_schema):
+        raise ValueError("not every parameter is known")
     required = definition.input_schema.get("required")
-    schemas = dict(parameters(definition))
-    for name in dict.fromkeys(found.parameter for found in signals(definition.name, definition) if found.kind in _RUN):
-        kinds, path, most = _kinds(schemas[name]), _path(name), _longest(name)
+    for name, schema in parameters(definition):
+        kinds = _kinds(definition.input_schema, schema)
+        if not kinds:
+            raise ValueError("a parameter of any kind, or of none")
         needed = isinstance(required, list) and name in required and "null" not in kinds
-        if "string" in kinds or not kinds - {"null"}:
+        kinds -= {"null"}
+        if kinds <= _PLAIN or (kinds <= {"string", _STRINGS} and name_words(name)[-1:] in _IDS):
+            continue
+        path, most = _path(name), _longest(name)
+        if kinds == {"string"}:
             yield _at_most(path, most, f"{most:,} characters in `{readable(name)}`", needed=needed)
-        elif "array" in kinds:
+        elif kinds == {_STRINGS}:
             yield _at_most(path, MOST_PARTS, f"{MOST_PARTS} elements in `{readable(name)}`", needed=needed)
-            elements = schemas[name].get("items")
-            if isinstance(elements, dict) and _kinds(elements) == {"string"}:
-                yield _at_most(f"{path}[*]", most, f"{most:,} characters in each of them", needed=needed)
+            yield _at_most(f"{path}[*]", most, f"{most:,} characters in each of them", needed=needed)
+        else:
+            raise ValueError("a parameter without a length, or of several kinds")
+
+
+def _is_listed(schema: Rule) -> bool:
+    """Tell whether all parameters of a tool stand in its `properties`."""
+    properties = schema.get("properties", {})
+    free = schema.get("additionalProperties", False) is not False
+    return isinstance(properties, dict) and not free and _ELSEWHERE.isdisjoint(schema)
 
 
 def _at_most(path: str, most: int, said: str, *, needed: bool) -> _Bound:
@@ -210,14 +231,96 @@ def _at_most(path: str, most: int, said: str, *, needed: bool) -> _Bound:
     return _Bound("deny_if", {"path": path, "op": "length_gte", "value": most + 1}, said)
 
 
-def _kinds(schema: Rule) -> set[str]:
-    """Return the JSON types that a schema names; none where it does not say."""
-    stated = schema.get("type")
-    kinds = {kind for kind in (stated if isinstance(stated, list) else [stated]) if isinstance(kind, str)}
-    for branches in (schema.get("anyOf"), schema.get("oneOf")):
-        for branch in branches if isinstance(branches, list) else ():
-            kinds |= _kinds(branch) if isinstance(branch, dict) else set()
+# -- what a parameter may be
+
+_Kinds: TypeAlias = "frozenset[str] | None"
+"""What a value may be: JSON types, `_STRINGS` and `_CHOICE`. None where the schema does not say, or nobody can tell."""
+
+_CHOICE: Final = "one of listed values"
+_STRINGS: Final = "array of strings"
+_PLAIN: Final = frozenset({"number", "boolean", _CHOICE})
+_TYPES: Final = frozenset({"array", "boolean", "null", "number", "object", "string"})
+_IDS: Final = (("id",), ("ids",), ("uuid",))
+_ELSEWHERE: Final = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "patternProperties"})
+"""Where else than in `properties` a schema names parameters."""
+_DEEPEST_KIND: Final = 16
+_MOST_SCHEMAS: Final = 1_000
+"""Schemas of one parameter that are looked at."""
+
+
+def _kinds(root: Rule, schema: Rule) -> _Kinds:
+    """Return what a value of this schema may be, also by references into `root`."""
+    return _read_kinds(root, schema, 0, iter(range(_MOST_SCHEMAS)))
+
+
+def _read_kinds(root: Rule, schema: Any, depth: int, left: Iterator[int]) -> _Kinds:
+    if not isinstance(schema, dict) or depth > _DEEPEST_KIND or next(left, None) is None:
+        return None
+    listed = [schema["const"]] if "const" in schema else schema.get("enum")
+    if isinstance(listed, list):
+        return frozenset("null" if value is None else _CHOICE for value in listed)
+
+    def read(part: Any) -> _Kinds:
+        return _read_kinds(root, part, depth + 1, left)
+
+    kinds = _stated(schema.get("type"))
+    if (
+        kinds
+        and "array" in kinds
+        and "prefixItems" not in schema
+        and read(schema.get("items")) == frozenset({"string"})
+    ):
+        kinds = kinds - {"array"} | {_STRINGS}
+    if "$ref" in schema:
+        kinds = _both(kinds, read(_referred(root, schema["$ref"])))
+    for part in _list(schema.get("allOf")):
+        kinds = _both(kinds, read(part))
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            kinds = _both(kinds, _either([read(part) for part in _list(schema[key])]))
     return kinds
+
+
+def _stated(found: Any) -> _Kinds:
+    """Return the kinds that a `type` names, also as the catalogue writes several: `object | string`."""
+    stated = found.split(" | ") if isinstance(found, str) else _list(found)
+    if not stated or not all(isinstance(kind, str) for kind in stated):
+        return None
+    kinds = frozenset("number" if kind == "integer" else kind for kind in stated)
+    return kinds if kinds <= _TYPES else None
+
+
+def _both(one: _Kinds, other: _Kinds) -> _Kinds:
+    """Return what passes two schemas: a list of values is narrower than anything else."""
+    if one is None or other is None:
+        return other if one is None else one
+    return next((kinds for kinds in (one, other) if _CHOICE in kinds), one & other)
+
+
+def _either(branches: list[_Kinds]) -> _Kinds:
+    known = [kinds for kinds in branches if kinds is not None]
+    return frozenset().union(*known) if known and len(known) == len(branches) else None
+
+
+def _referred(root: Rule, reference: Any) -> Any:
+    """Return the schema that a reference within the same definition leads to; None for any other one."""
+    if not isinstance(reference, str) or not reference.startswith("#/"):
+        return None
+    target: Any = root
+    for step in unquote(reference[2:]).split("/"):
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(target, list) and key.isascii() and key.isdigit() and len(key) < 5:
+            target = dict(enumerate(target)).get(int(key))
+        else:
+            target = target.get(key) if isinstance(target, dict) else None
+    return target
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+# -- how long, and where
 
 
 def _longest(parameter: str) -> int:
