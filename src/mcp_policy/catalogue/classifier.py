@@ -38,7 +38,7 @@ from .lexicon import (
     VERBS,
 )
 from .profile import CATEGORIES, Category, Evidence, RiskProfile
-from .telling import is_lookup, later, reads_only, said_verbs, warning
+from .telling import is_lookup, later, plain_form, reads_only, said_verbs, warning
 from .verbs import split_name, verbs_of
 
 # Shares of tools told apart rightly (read or not) on the servers that were looked at: benchmarks/accuracy.py.
@@ -263,7 +263,8 @@ def _spoken(named: _Named, said: list[Evidence]) -> tuple[Category, float]:
         return by_name, AGREED if lead == by_name else DIFFERENT
     plainly_reads = by_name == "read" and named.plain and not named.verbs <= SOFT
     if plainly_reads and lead == "write":
-        return by_name, DIFFERENT if said[0].quote.lower().rstrip("s") in MAKING else VAGUE
+        verb = plain_form(said[0].quote.lower())
+        return by_name, DIFFERENT if verb in MAKING or verb in EITHER else VAGUE
     if plainly_reads and lead != "read":
         return lead, DIFFERENT
     return by_text, DIFFERENT

@@ -47,10 +47,6 @@ LONGEST_CODE: Final = 10_000
 MOST_PARTS: Final = 100
 """Elements of a command or a script that is given as a list."""
 
-_DEEPEST: Final = 4  # schemas inside schemas
-_NUMBERS: Final = frozenset(("boolean", "integer", "null", "number"))
-_SCALARS: Final = _NUMBERS | {"string"}
-_TYPE_NAMES: Final = {bool: "boolean", float: "number", int: "integer", str: "string"}
 _COMMANDS: Final = frozenset({"command", "commands", "cmd", "args"})
 _QUERIES: Final = frozenset({"query", "queries", "sql", "cypher", "jql", "cql", "promql", "statement", "statements"})
 
