@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import mcp_policy
-from mcp_policy import Policy, PolicyEngine, ToolCall
+from mcp_policy import Policy, PolicyEngine, ToolCall, document
 from mcp_policy.cli import _child, _listing, _progress, main, scan
 from mcp_policy.cli._listing import Listing
 from mcp_policy.cli._servers import Server, from_command, from_config, from_url
@@ -114,6 +114,7 @@ def test_a_scan_is_the_same_each_time(capsys):
     [
         ([READ], "tools"),
         ({"tools": [READ]}, "tools"),
+        ({"tools": [READ], "nextCursor": None}, "tools"),
         ({"server": "files", "tools": [READ]}, "files"),
         ({"jsonrpc": "2.0", "id": 1, "result": {"tools": [READ]}}, "tools"),
     ],
@@ -180,7 +181,7 @@ def test_a_command_that_is_not_there(capsys):
         ("endless", "its list has more than 500 pages"),
         ("circles", "its list goes round in circles: it gave the same cursor again"),
         ("many", "it lists more than 10,000 tools"),
-        ("floods", "it wrote more than 32 MiB"),
+        ("floods", "it wrote a line of more than 8 MiB"),
         ("unnamed", "entry 2 of the list: a tool's definition has to have a `name`"),
         ("not_a_list", ""),
     ],
@@ -255,6 +256,78 @@ def test_no_secret_of_an_address_is_shown(capsys, url):
     assert "s3cr3t" not in said.out + said.err
 
 
+SECRET = "s3cr3t-v4lue-t0ken"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"command": "x", "env": {"A": SECRET}},
+        {"command": "x", "env": {"A": f"Bearer {SECRET}"}},
+        {"command": "x", "env": {"A": f"postgres://ann:{SECRET}@db.example/a"}},
+        {"command": "x", "args": ["--key=${KEY}"]},
+        {"command": "x", "args": ["${NONE:-" + SECRET + "}"]},
+        {"url": "https://a.example/${KEY}"},
+        {"url": f"https://a.example/mcp?a=b&key={SECRET}"},
+        {"url": f"https://{SECRET}:x@a.example/mcp"},
+        {"url": "https://a.example", "headers": {"Authorization": "Bearer ${KEY}"}},
+        {"url": "https://a.example", "headers": {"X-Of-Mine": f"~ {SECRET}"}},
+        {"url": "https://a.example", "headers": {"Authorization": f"bearer  {SECRET}"}},
+        {"url": "https://a.example", "headers": {"Cookie": f'a=b; session="{SECRET}"'}},
+    ],
+)
+def test_every_form_of_a_secret_is_masked(entry):
+    server = one(entry, KEY=SECRET)
+    told = _listing._told(OSError(f"no entry for <{SECRET}>"), server)
+    assert told == "OSError: no entry for <***>"
+    assert SECRET not in _listing._told(FileNotFoundError(2, "", f"/opt/{SECRET}"), server)
+
+
+def test_a_secret_may_look_like_a_path():
+    assert one({"command": "x", "env": {"API_KEY": "/a+b/c==", "FOLDER": "/srv/data"}}).secrets == {
+        "/a+b/c==",
+        "/a+b/c",
+    }
+
+
+def test_what_is_handed_on_is_masked():
+    (server,) = from_config({"mcpServers": {"a": {"command": "x"}}}, {"USER": "annette"}, Path(), {"A": SECRET})
+    assert SECRET in server.secrets
+    assert "annette" not in server.secrets
+
+
+def test_secrets_that_overlap_are_masked_as_one():
+    server = Server("a", secrets=frozenset({"abcdef", "defghi", "fghi"}))
+    assert _listing._told(OSError("<abcdefghi>abcdef"), server) == "OSError: <***>***"
+
+
+@pytest.mark.parametrize("secret", ["two\nlines-of-it", "un\u200bseen", "s3cr3t" * 100])
+def test_secrets_are_masked_before_anything_is_cut_or_escaped(secret):
+    server = Server("a", secrets=frozenset({secret}))
+    assert _listing._told(OSError("x" * 20 + secret), server) == f"OSError: {'x' * 20}***"
+    assert _listing._quoted(words(secret + "x" * 290), server) == f"; it said: ***{'x' * 290}"
+    assert _listing._quoted(words(f"\x1b[31m{secret[:3]}\x1b[0m{secret[3:]}"), server) == "; it said: ***"
+
+
+def words(*written: str) -> _child.Child:
+    """Return a child that has written this to its standard error."""
+    child = _child.Child(None)
+    for part in written:
+        child.pipe_data_received(2, part.encode())
+    return child
+
+
+def test_the_rest_of_a_secret_is_no_last_word():
+    server = Server("a", secrets=frozenset({SECRET}))
+    for kept in range(1, len(SECRET)):
+        child = words("x" * 9000, SECRET, "\n" * (_child._KEPT_OF_STDERR - kept - 5) + "ended")
+        assert _listing._quoted(child, server) == "; it said: ended"
+
+
+def test_a_reason_has_a_bound():
+    assert len(_listing._told(OSError("x" * 100_000), Server("a"))) < 400
+
+
 def test_servers_get_the_variables_that_are_theirs(capsys, monkeypatch):
     monkeypatch.setenv("CLOUD_SECRET", "s3cr3t-value")
     monkeypatch.setenv("HANDED_ON", "yes")
@@ -288,7 +361,7 @@ def test_servers_as_clients_configure_them():
     assert read.env == {"N": "1"}
     remote = one({"url": "https://a.example/mcp", "headers": {"Authorization": "Bearer ${KEY}"}}, KEY="123456")
     assert (remote.kind, remote.headers) == ("any", {"Authorization": "Bearer 123456"})
-    assert remote.secrets == {"Bearer 123456"}
+    assert remote.secrets == {"Bearer 123456", "123456"}
     assert one({"type": "streamable-http", "url": "https://a.example"}).kind == "http"
     assert one({"type": "sse", "url": "https://a.example"}).kind == "sse"
     assert one({"command": "x"}).kind == "stdio"
@@ -344,6 +417,8 @@ USAGE = [
     (["--config", "empty.json"], "found neither `mcpServers` nor `servers`"),
     (["--config", "nothing.json"], "no server is configured"),
     (["--tools", "empty.json"], "`empty.json`: has no list of `tools`"),
+    (["--tools", "page.json"], "`page.json`: has a `nextCursor`: its list is not whole"),
+    (["--tools", "answer.json"], "`answer.json`: has a `nextCursor`: its list is not whole"),
     (["--tools", "list.json", "--check", "empty.json"], "`empty.json`: document: missing_key"),
     (["--tools", "list.json", "--check", "none.json"], "`none.json` cannot be read"),
     (["--tools", "list.json", "--write", "list.json"], "--write: `list.json` is there already; --force replaces it"),
@@ -367,6 +442,8 @@ def test_what_cannot_be_done_is_said(capsys, arguments, message):
     put("broken.json", "{")
     put("twice.json", '{"mcpServers": {}, "mcpServers": {}}')
     put("list.json", [READ])
+    put("page.json", {"tools": [READ], "nextCursor": ""})
+    put("answer.json", {"jsonrpc": "2.0", "id": 1, "result": {"tools": [READ], "nextCursor": "2"}})
     put("empty.json", {})
     put("nothing.json", {"mcpServers": {}})
     assert main(["scan", *arguments]) == 2
@@ -442,6 +519,22 @@ def test_without_any_list_there_is_no_policy(capsys):
     assert main(["scan", "--config", config(bad="dies"), "--write", "policy.json"]) == 1
     assert "policy.json was not written: no server gave its list" in capsys.readouterr().err
     assert not Path("policy.json").exists()
+
+
+UNLOCKABLE = {
+    "a name must not be empty": [{**READ, "inputSchema": {"type": "object", "properties": {"": {}}}}],
+    "a document has at most 1,000 bytes": [{"name": f"read_{number}"} for number in range(9)],
+}
+
+
+@pytest.mark.parametrize(("reason", "tools"), UNLOCKABLE.items())
+def test_a_lock_that_could_not_be_checked_is_not_written(capsys, monkeypatch, reason, tools):
+    monkeypatch.setattr(document, "MAX_BYTES", 1000)
+    assert main(["scan", "--tools", put("tools.json", tools), "--lock", "tools.lock.json"]) == 1
+    said = capsys.readouterr().err
+    assert "tools.lock.json was not written, as --check could not read it: " in said
+    assert reason in said
+    assert not Path("tools.lock.json").exists()
 
 
 # -- drift
@@ -560,9 +653,37 @@ def test_addresses_are_asked_in_both_ways():
     ],
 )
 def test_what_went_wrong_in_few_words(error, told):
-    assert _listing._told(error) == told
+    assert _listing._told(error, Server("a")) == told
 
 
-def test_the_bound_is_one(monkeypatch, capsys):
-    monkeypatch.setattr(_child, "MAX_BYTES", 1000)
-    assert "it wrote more than" in failure(capsys, "giant")
+@pytest.mark.parametrize(
+    ("bound", "reason"), [("MAX_BYTES", "it wrote more than"), ("MAX_LINE", "it wrote a line of more than")]
+)
+def test_the_bound_is_one(monkeypatch, capsys, bound, reason):
+    monkeypatch.setattr(_child, bound, 1000)
+    assert reason in failure(capsys, "giant")
+
+
+@pytest.fixture
+def outside() -> Path:
+    """A file that a link where we write leads to."""
+    Path("outside").write_text("theirs")
+    Path("policy.json").symlink_to("outside")
+    return Path("outside")
+
+
+def test_a_link_is_replaced_and_not_followed(outside):
+    scan._put("policy.json", "ours", force=True)
+    assert not Path("policy.json").is_symlink()
+    assert (Path("policy.json").read_text(), outside.read_text()) == ("ours", "theirs")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_without_force_a_link_is_left_alone(outside, is_there):
+    if not is_there:
+        outside.unlink()
+    with pytest.raises(scan._UsageError, match="it is there already; --force replaces it"):
+        scan._put("policy.json", "ours", force=False)
+    assert Path("policy.json").is_symlink()
+    assert outside.exists() == is_there
+    assert not list(Path().glob(".*partial"))

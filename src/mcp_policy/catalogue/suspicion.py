@@ -11,6 +11,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from typing import Any, Final, NamedTuple
 
@@ -44,13 +45,13 @@ def suspicions(
 ) -> tuple[Suspicion, ...]:
     """Return what is suspicious about a tool's definition, in the order of the definition.
 
-    `profile` spares classifying the tool again. `siblings` are the names of the server's other tools: a
-    description may speak of those. Raises `ValueError` where the tool has no name or is not JSON.
+    `profile` spares classifying the tool again. `siblings` are the names of the server's tools, best as a set or the
+    keys of a dictionary: a description may speak of the others. Raises `ValueError` where the tool has no name
+    or is not JSON.
     """
     definition = read_definition(tool)
     found: dict[tuple[str, str], Suspicion] = {}
-    others = [name for name in siblings if name != definition.name]
-    for suspicion in (*_of_texts(definition, others), *contradictions(definition, profile)):
+    for suspicion in (*_of_texts(definition, siblings), *contradictions(definition, profile)):
         found.setdefault((suspicion.code, suspicion.at), suspicion)
         if len(found) == MOST:
             break
@@ -77,14 +78,25 @@ def contradictions(definition: Definition, profile: RiskProfile | None = None) -
 
 def _of_texts(definition: Definition, siblings: Collection[str]) -> Iterator[Suspicion]:
     for at, text, is_name in _texts(definition):
-        for find in _finds(text, siblings, is_name=is_name):
+        for find in _finds(text, is_name=is_name):
+            if find.code == "shadowing" and any(name in siblings for name in _named(find.quote) - {definition.name}):
+                continue
             yield Suspicion(find.code, at, readable(find.quote), find.message)
 
 
-def _finds(text: str, siblings: Collection[str], *, is_name: bool) -> Iterator[Find]:
+def _named(sentence: str) -> set[str]:
+    """Return what a tool may be called that a sentence speaks of: every run of its words, of which it has few.
+
+    Looking these up takes the same time however many tools a server has; looking for each of its names would not.
+    """
+    words = [word.span() for word in re.finditer(r"\w+", sentence)]
+    return {sentence[start:end] for at, (start, _) in enumerate(words) for _, end in words[at:]}
+
+
+def _finds(text: str, *, is_name: bool) -> Iterator[Find]:
     yield from hidden(text)
     yield from look_alikes(text) if is_name else mixed_words(text)
-    yield from instructions(text, siblings)
+    yield from instructions(text)
     if len(text) > LONGEST:
         yield Find("oversized", text[:40], f"has {len(text):,} characters, more than anybody reads")
 

@@ -3,8 +3,9 @@
 Rules kept here:
 
 - No server makes this process grow: a line, and all that it writes, has a bound; of its standard error the end is kept.
-- When the block is left, however it is left, the child and everything that it started is gone.
 - The child leads a group of its own, so that Ctrl-C reaches it only through this module.
+- When the block is left, however it is left, the child and its group are gone. What left the group (a daemon does)
+  is out of reach, and survives.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 32 * 2**20
 """Most bytes that a server may write to its standard output before it is given up."""
 
+MAX_LINE: Final = 8 * 2**20
+"""Most bytes of one line, which is one message: a longer one is not parsed."""
+
 _KEPT_OF_STDERR: Final = 8192  # bytes
 _GRACE: Final = 1.0  # seconds, for a server to end by itself, and again after it was told to
 
@@ -34,6 +38,7 @@ class Child(asyncio.SubprocessProtocol):
         self.problem: str | None = None
         self.status: int | None = None
         self.ended = asyncio.Event()
+        self.is_cut = False  # `last_words` begin in the middle
         self._deliver = deliver  # the sending side of an anyio memory stream
         self._line = bytearray()
         self._written = 0
@@ -50,7 +55,9 @@ class Child(asyncio.SubprocessProtocol):
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == 2:
-            self._errors = (self._errors + data)[-_KEPT_OF_STDERR:]
+            said = self._errors + data
+            self.is_cut = self.is_cut or len(said) > _KEPT_OF_STDERR
+            self._errors = said[-_KEPT_OF_STDERR:]
             return
         self._written += len(data)
         if self._written > MAX_BYTES:
@@ -58,6 +65,9 @@ class Child(asyncio.SubprocessProtocol):
             return
         first, *more = data.split(b"\n")
         self._line += first
+        if len(self._line) > MAX_LINE:
+            self._give_up(f"it wrote a line of more than {MAX_LINE // 2**20} MiB")
+            return
         for part in more:
             self._send(bytes(self._line))
             self._line = bytearray(part)

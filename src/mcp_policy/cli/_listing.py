@@ -5,7 +5,8 @@ Rules kept here:
 - One server's failure is its own: each listing holds the tools, or the reason why there are none, never both.
 - A list that is not whole is no list: a server that pages on and on, sends too much or is too slow has failed.
 - Definitions are taken as they came over the wire. The client's own typed view drops what it does not know.
-- A reason never holds what the settings keep secret: no value of `env` or `headers`, no query of an address.
+- A reason never holds what the settings keep secret, nor a part of it: no value of `env`, `headers` or a `${VAR}`, no
+  query of an address. It is masked before anything is cut or escaped: half a secret would not be found any more.
 - Nothing is called, and no request of a server's is answered with anything but a refusal.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any, Final, NamedTuple
@@ -29,6 +30,7 @@ MAX_PAGES: Final = 500
 _METHOD_NOT_FOUND: Final = -32601
 _NOT_FOR_US: Final = (401, 403)  # the older transport would not be let in either
 _LONGEST_REASON: Final = 300  # characters
+_LONGEST_COLOUR: Final = 32  # characters
 
 
 class Listing(NamedTuple):
@@ -71,7 +73,7 @@ async def _listing(server: Server, seconds: float) -> Listing:
     except _SlowError as error:
         return _failed(server, f"it did not answer within {seconds:g} s{error}")
     except Exception as error:  # noqa: BLE001  # whatever one server does, the others are listed
-        return _failed(server, _told(error))
+        return _failed(server, _told(error, server))
     return Listing(server.name, tuple(tools), introduced)
 
 
@@ -137,14 +139,14 @@ async def _from_child(server: Server, until: float, mode: str) -> tuple[str, lis
             async with asyncio.timeout_at(until):
                 return await _conversation(transport, mode)
         except TimeoutError:
-            raise _SlowError(_quoted(child)) from None
+            raise _SlowError(_quoted(child, server)) from None
         except Exception as error:  # noqa: BLE001  # told with what the child has said of it
             if child.problem:
                 raise ListingError(child.problem) from None
             if await _has_ended(child):
-                message = f"it ended before it had answered, with status {child.status}{_quoted(child)}"
+                message = f"it ended before it had answered, with status {child.status}{_quoted(child, server)}"
                 raise _EndedError(message) from None
-            raise ListingError(f"{_told(error)}{_quoted(child)}") from None
+            raise ListingError(f"{_told(error, server)}{_quoted(child, server)}") from None
 
 
 async def _has_ended(child: Child) -> bool:
@@ -166,7 +168,7 @@ async def _from_address(server: Server, until: float, *, sse: bool) -> tuple[str
     except Exception as error:
         if not statuses or isinstance(_first(error), ListingError):
             raise
-        raise _RefusedError(f"{_told(error)} (HTTP status {statuses[-1]})", statuses[-1]) from None
+        raise _RefusedError(f"{_told(error, server)} (HTTP status {statuses[-1]})", statuses[-1]) from None
 
 
 @asynccontextmanager
@@ -268,32 +270,51 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def _told(error: BaseException) -> str:
+def _told(error: BaseException, server: Server) -> str:
     """Return what went wrong, in few words."""
     match error := _first(error):
         case ListingError():
             return str(error)
         case FileNotFoundError() | NotADirectoryError():
-            return f"`{visible(str(error.filename))}` is not there"
+            return f"`{visible(_without_secrets(str(error.filename), server))}` is not there"
         case PermissionError():
-            return f"`{visible(str(error.filename))}` may not be run"
+            return f"`{visible(_without_secrets(str(error.filename), server))}` may not be run"
         case _:
-            said = visible(str(error).strip().partition("\n")[0])
+            said = visible(_without_secrets(str(error), server).strip().partition("\n")[0])[:_LONGEST_REASON]
             return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
-def _quoted(child: Child) -> str:
-    lines = [line.strip() for line in child.last_words.splitlines() if line.strip()]
-    said = visible(_COLOUR.sub("", " | ".join(lines[-3:])))
+def _quoted(child: Child, server: Server) -> str:
+    words = _without_secrets(_COLOUR.sub("", child.last_words), server)
+    if child.is_cut:  # maybe in a secret, whose rest the start is
+        words = words[max(map(len, server.secrets), default=0) + _LONGEST_COLOUR :]
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    said = visible(" | ".join(lines[-3:]))
     return f"; it said: {said[-_LONGEST_REASON:]}" if said else ""
 
 
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]{0,20}m")
-_QUERY: Final = re.compile(r"(https?://)(?:[^\s/@'\"]{1,200}@)?([^\s?'\"]{1,500})\?[^\s'\"]{1,2000}")
+_QUERY: Final = re.compile(r"(https?://)(?:[^\s/@'\"]{1,200}@)?([^\s?'\"]{1,500})\?[^\s'\"]+")
 _USER: Final = re.compile(r"(https?://)[^\s/@'\"]{1,200}@")
 
 
 def _without_secrets(reason: str, server: Server) -> str:
-    for secret in sorted(server.secrets, key=len, reverse=True):
-        reason = reason.replace(secret, "***")
-    return _USER.sub(r"\1", _QUERY.sub(r"\1\2", reason))
+    return _USER.sub(r"\1", _QUERY.sub(r"\1\2", _masked(reason, server.secrets)))
+
+
+def _masked(text: str, secrets: Iterable[str]) -> str:
+    """Return the text with `***` for the secrets in it, also for those that overlap."""
+    kept: list[str] = []
+    end = 0
+    for start, stop in sorted(span for secret in secrets for span in _spans(text, secret)):
+        if start >= end:
+            kept += text[end:start], "***"
+        end = max(end, stop)
+    return "".join(kept) + text[end:]
+
+
+def _spans(text: str, secret: str) -> Iterator[tuple[int, int]]:
+    start = text.find(secret)
+    while start >= 0:
+        yield start, start + len(secret)
+        start = text.find(secret, start + 1)

@@ -13,9 +13,10 @@ Rules kept here:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from urllib.parse import unquote, urlsplit
 
 from ..errors import readable
 
@@ -47,6 +48,9 @@ _VARIABLE: Final = re.compile(r"\$\{(?:env:)?([A-Za-z_]\w*)(?::-([^}]*))?\}")
 _OTHER: Final = re.compile(r"\$\{[^}]*\}")
 _SECRETIVE: Final = re.compile("key|token|secret|passw|credential|auth", re.IGNORECASE)
 _SHORTEST_SECRET: Final = 6
+_PATHS: Final = ("/", ".", "~")
+_BETWEEN: Final = re.compile(r"[\s,;:=\"'@]+")  # parts of a header's value, or of a connection string
+_SCHEMES: Final = ("bearer", "digest", "negotiate")  # of a header; no secrets
 
 
 class Server(NamedTuple):
@@ -72,7 +76,7 @@ def from_command(name: str, command: Sequence[str], environ: Mapping[str, str]) 
 
 def from_url(name: str, url: str, headers: Mapping[str, str]) -> Server:
     """Return the server at an address."""
-    return Server(name, "any", url=url, headers=dict(headers), secrets=_secrets(headers))
+    return Server(name, "any", url=url, headers=dict(headers), secrets=_parts(headers.values()) | _secrets_of(url))
 
 
 def handed_on(environ: Mapping[str, str]) -> dict[str, str]:
@@ -123,23 +127,52 @@ def _read(name: str, settings: _Settings, base: Mapping[str, str], folder: Path)
         if kind == "stdio":
             raise ValueError('its `type` is "stdio", and it has a `url`')
         headers = settings.texts("headers")
-        return Server(name, kind, url=url, headers=headers, secrets=_secrets(headers))
+        secrets = _parts(headers.values()) | _secrets(settings.filled) | _secrets_of(url)
+        return Server(name, kind, url=url, headers=headers, secrets=secrets)
     env, cwd = settings.texts("env"), settings.text("cwd")
     place = str(folder / Path(cwd).expanduser()) if cwd else None
-    return Server(name, "stdio", (command, *settings.list("args")), {**base, **env}, place, secrets=_secrets(env))
+    args = tuple(settings.list("args"))
+    more = {variable: value for variable, value in base.items() if variable not in _HANDED_ON}
+    secrets = _secrets(more) | _secrets(env) | _secrets(settings.filled)
+    return Server(name, "stdio", (command, *args), {**base, **env}, place, secrets=secrets)
 
 
 def _secrets(settings: Mapping[str, str]) -> frozenset[str]:
-    """Return the values that look as if they could be secrets: paths and short words are not."""
-    return frozenset(value for value in settings.values() if len(value) >= _SHORTEST_SECRET and value[0] not in "/.~")
+    """Return the variables' values that could be secrets, and their parts; a path is none unless its name says so."""
+    return _parts(value for name, value in settings.items() if not value.startswith(_PATHS) or _SECRETIVE.search(name))
+
+
+def _parts(values: Iterable[str]) -> frozenset[str]:
+    """Return secrets with their parts, but for short words: `***` for each of those would leave nothing to read."""
+    return frozenset(
+        part
+        for value in values
+        for part in (value, value.strip(), *value.split(), *_BETWEEN.split(value))
+        if len(part) >= _SHORTEST_SECRET and part.lower() not in _SCHEMES
+    )
+
+
+def _secrets_of(url: str) -> frozenset[str]:
+    """Return what an address gives away of secrets: who asks, and the values of its query."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # the client will say so
+        return frozenset()
+    given = (parts.username, parts.password, *(pair.partition("=")[2] for pair in parts.query.split("&")))
+    values = {form for value in given if value for form in (value, unquote(value))}
+    return frozenset(value for value in values if len(value) >= _SHORTEST_SECRET)
 
 
 class _Settings:
-    """An entry whose values are read by type, with the variables filled in. Every method raises `ValueError`."""
+    """An entry whose values are read by type, with the variables filled in. Every method raises `ValueError`.
+
+    `filled` has the variables that were, for what was read so far.
+    """
 
     def __init__(self, entry: Mapping[str, Any], environ: Mapping[str, str]) -> None:
         self._entry = entry
         self.environ = environ
+        self.filled: dict[str, str] = {}
 
     def text(self, key: str) -> str:
         value = self._entry.get(key)
@@ -166,6 +199,7 @@ class _Settings:
             found = self.environ.get(match[1]) or match[2]
             if found is None:
                 raise ValueError(f"its `{key}` needs the variable `{match[1]}`, which is not set")
+            self.filled[match[1]] = found
             return found
 
         for other in _OTHER.finditer(value):

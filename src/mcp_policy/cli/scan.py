@@ -215,6 +215,10 @@ def _from_file(file: str, name: str | None) -> Listing:
     said = tree.get("server") if isinstance(tree, dict) else None
     if isinstance(tree, dict) and isinstance(tree.get("result"), dict):  # the whole answer
         tree = tree["result"]
+    if isinstance(tree, dict) and tree.get("nextCursor") is not None:
+        raise _UsageError(
+            f"`{file}`: has a `nextCursor`: its list is not whole; put the tools of all pages into one list"
+        )
     tools: Any = tree.get("tools") if isinstance(tree, dict) else tree
     try:
         check(tools)
@@ -256,25 +260,42 @@ def _quiet() -> Iterator[None]:
 
 def _write_files(arguments: argparse.Namespace, findings: Findings) -> bool:
     """Write the files that were asked for; tell whether all of them could be."""
-    from ..catalogue.drift import locked
-    from ._findings import judge
-
     right = True
     missing = ", ".join(f"`{visible(name)}`" for name in findings.failed)
     if arguments.write is not None and not findings.answered:
         _say(f"{arguments.write} was not written: no server gave its list")
         right = False
     elif arguments.write is not None:
-        _put(arguments.write, _policy(arguments, findings).document, force=arguments.force)
+        _put(arguments.write, _text(_policy(arguments, findings).document), force=arguments.force)
         without = f"; denied as a whole, for want of a list: {missing}" if missing else ""
         _say(f"wrote the recommended policy to {arguments.write}{without}")
     if arguments.lock is not None and missing:
         _say(f"{arguments.lock} was not written: it has to know every server, and there is no list of {missing}")
         right = False
     elif arguments.lock is not None:
-        _put(arguments.lock, locked(findings.answered, judge), force=arguments.force)
-        _say(f"wrote the fingerprints of {len(findings.rows)} tools to {arguments.lock}")
+        right = _write_lock(arguments, findings) and right
     return right
+
+
+def _write_lock(arguments: argparse.Namespace, findings: Findings) -> bool:
+    """Write the lock file, or say why --check could not read it: too large, or a server has odd names."""
+    from ..catalogue.drift import locked, read_lock
+    from ..document import read
+    from ._findings import judge
+
+    text = _text(locked(findings.answered, judge))
+    try:
+        read_lock(read(text)[0])
+    except ValueError as error:
+        _say(f"{arguments.lock} was not written, as --check could not read it: {error}")
+        return False
+    _put(arguments.lock, text, force=arguments.force)
+    _say(f"wrote the fingerprints of {len(findings.rows)} tools to {arguments.lock}")
+    return True
+
+
+def _text(tree: Mapping[str, Any]) -> str:
+    return json.dumps(tree, indent=2) + "\n"
 
 
 def _policy(arguments: argparse.Namespace, findings: Findings) -> Policy:
@@ -292,14 +313,14 @@ def _policy(arguments: argparse.Namespace, findings: Findings) -> Policy:
         raise _UsageError(f"no policy can be written: {error}") from None
 
 
-def _put(file: str, tree: Mapping[str, Any], *, force: bool) -> None:
-    """Write a JSON file as a whole or not at all, and never through a link."""
+def _put(file: str, text: str, *, force: bool) -> None:
+    """Write a file as a whole or not at all, and never through a link."""
     path = Path(file)
     partial = None
     try:
         number, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-        with os.fdopen(number, "w", encoding="utf-8") as text:
-            text.write(json.dumps(tree, indent=2) + "\n")
+        with os.fdopen(number, "w", encoding="utf-8") as opened:
+            opened.write(text)
         Path(partial).chmod(0o644)
         if force:
             Path(partial).replace(path)
