@@ -140,7 +140,7 @@ class Model(pydantic.BaseModel):
     number: int
 Model(number=1)
 start = time.process_time(), time.perf_counter()
-import mcp_policy
+from mcp_policy import *
 print(time.process_time() - start[0], time.perf_counter() - start[1])
 """
 
