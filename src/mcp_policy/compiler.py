@@ -20,8 +20,10 @@ from .conditions import (
     REQUIRE,
     WHEN,
     CategoryOf,
+    Condition,
     Item,
     Missing,
+    Outcome,
     compile_condition,
     finder,
     reason_of,
@@ -37,6 +39,9 @@ from .sentences import UNKNOWN_TOOL
 from .values import NotJson, canonical, plain
 
 Tree: TypeAlias = dict[str, Any]
+Watch: TypeAlias = Callable[[Rule, bool], Rule]
+"""Gets each rule of a plan, and whether it may list the tool; returns what is to stand in its place, whose conditions
+also tell somebody how they come out."""
 CATEGORIES: Final = ("read", "write", "execute", "destructive", "financial")
 CACHED_PLANS: Final = 4_096
 DEFAULT_TTL: Final = 900.0
@@ -83,6 +88,15 @@ class Section:
             keys.sort(key=order.__getitem__)
         return keys
 
+    def entries(self) -> Iterator[tuple[Place, Tree | list[Tree]]]:
+        """Yield every rule, or list of rules, and where it stands, in document order."""
+        for name in self.tree:
+            section = f"{self.pointer}/{name}"
+            if name == "all_tools":
+                yield Place(section, None), self.tree[name]
+            elif name in ("categories", "tools"):
+                yield from ((Place(section, key), raw) for key, raw in self.tree[name].items())
+
     def rules(self, tool: str, category: str | None) -> Iterator[tuple[Place, Tree, bool]]:
         """Yield each rule that matches: where it stands, as written, and whether it may list the tool."""
         for name in self.tree:
@@ -99,15 +113,16 @@ class Section:
 
 
 class Document:
-    """A policy document, indexed, from which plans are made."""
+    """A policy document, indexed, from which plans are made. Their rules are `watch`ed where somebody asks for it."""
 
-    def __init__(self, tree: Tree, category_of: CategoryOf) -> None:
+    def __init__(self, tree: Tree, category_of: CategoryOf, watch: Watch | None = None) -> None:
         self.top = Section(tree, "")
         self.servers = {
             name: Section(part, f"/servers/{escape(name)}") for name, part in tree.get("servers", {}).items()
         }
         self.shadow = tree.get("mode") == "shadow"
         self.category_of = category_of
+        self.watch = watch
         self.has_categories = "categories" in tree or any("categories" in part.tree for part in self.servers.values())
 
         self.plan = lru_cache(maxsize=CACHED_PLANS)(self._plan)
@@ -149,6 +164,8 @@ class Document:
         stated = section if own_default and section is not None else self.top
         default = Effect(stated.tree.get("default", "deny"))
         default_rule = f"{stated.pointer}/default" if "default" in stated.tree else ""
+        if self.watch is not None:
+            entries = [(self.watch(rule, lists), lists) for rule, lists in entries]
         return Plan(tuple(entries), tuple(hidden), default, default_rule, self.shadow)
 
     def _rules(self, place: Place, raw: Tree | list[Tree], tool: str) -> Iterator[Rule]:
@@ -174,7 +191,7 @@ def compile_rule(raw: Tree, place: Place, pointer: str, category_of: CategoryOf)
             items += [
                 _item(key, part, f"{pointer}/{key}/{number}", reason, category_of) for number, part in enumerate(value)
             ]
-    stated = list(_stated_limits(raw, pointer))
+    stated = list(spelt_out_limits(raw, pointer))
     limits = [_limit(part, place, at, reason, shadow, category_of) for at, part in stated]
     ttl = float(raw.get("approval", {}).get("ttl", DEFAULT_TTL))
     reads = {
@@ -190,14 +207,18 @@ def _item(kind: str, raw: Tree, pointer: str, rule_reason: str | None, category_
         condition = compile_condition(raw, kind, category_of)
         return Item(kind, pointer, condition.outcome, (condition,), None, rule_reason)
     conditions = tuple(compile_condition(part, kind, category_of) for part in raw["conditions"])
-    outcome = sequence(tuple(condition.outcome for condition in conditions), absence_holds=kind != REQUIRE)
-    return Item(kind, pointer, outcome, conditions, reason_of(raw), rule_reason)
+    return Item(kind, pointer, together(kind, conditions), conditions, reason_of(raw), rule_reason)
+
+
+def together(kind: str, conditions: tuple[Condition, ...]) -> Outcome:
+    """Return the outcome of conditions that an item of this kind takes together."""
+    return sequence(tuple(condition.outcome for condition in conditions), absence_holds=kind != REQUIRE)
 
 
 # -- limits
 
 
-def _stated_limits(rule: Tree, pointer: str) -> Iterator[tuple[str, Tree]]:
+def spelt_out_limits(rule: Tree, pointer: str) -> Iterator[tuple[str, Tree]]:
     """Yield each limit of a rule, spelt out, with its place, in document order."""
     for key, value in rule.items():
         if key == "rate_limit":

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from .call import ToolCall
 from .claims import Claim, conclude
-from .compiler import Document
+from .compiler import Document, Watch
 from .conditions import CategoryOf
 from .decision import Decision, Effect, Reason, ReasonCode
 from .evaluator import Plan, judge, open_outcomes, parts
@@ -31,12 +31,12 @@ REMEMBERED_OUTCOMES: Final = 64
 
 
 class Plans(dict[str, Decide]):
-    """What decides on a call, by the tool's name."""
+    """What decides on a call, by the tool's name. To `watch` rules costs the short cut, and changes no decision."""
 
-    def __init__(self, policy: Policy, category_of: CategoryOf) -> None:
+    def __init__(self, policy: Policy, category_of: CategoryOf, watch: Watch | None = None) -> None:
         super().__init__()
         self.policy = policy
-        self.document = document = Document(policy._tree, category_of)
+        self.document = document = Document(policy._tree, category_of, watch)
         self._invented: deque[str] = deque()
         self._lock = Lock()
         self._unlisted = resolve(document, "")
@@ -59,7 +59,7 @@ class Plans(dict[str, Decide]):
     @cached_property
     def asks_categories(self) -> bool:
         """Whether the policy asks for a tool's category anywhere."""
-        return self.document.has_categories or _mentions(self.policy._tree, "tool.category")
+        return self.document.has_categories or mentions(self.policy._tree, "tool.category")
 
     def digest(self) -> str:
         """Return the digest of the policy, which approvals are bound to."""
@@ -83,11 +83,11 @@ class NoPlans(dict[str, Decide]):
         return ""
 
 
-def _mentions(tree: object, text: str) -> bool:
+def mentions(tree: object, text: str) -> bool:
     """Tell whether a text stands anywhere in a document, which is shallow."""
     if isinstance(tree, dict):
-        return any(_mentions(item, text) for item in tree.values())
-    return any(_mentions(item, text) for item in tree) if isinstance(tree, list) else tree == text
+        return any(mentions(item, text) for item in tree.values())
+    return any(mentions(item, text) for item in tree) if isinstance(tree, list) else tree == text
 
 
 def _invalid(flaw: str) -> Decide:
@@ -97,21 +97,21 @@ def _invalid(flaw: str) -> Decide:
 def resolve(document: Document, tool: str) -> Decide:
     """Return what decides on a tool's calls, on whatever server and of whatever category."""
     if not document.servers and not document.has_categories:
-        return decider(document.plan(tool, None, None))
+        return decider(document.plan(tool, None, None), watched=document.watch is not None)
     variants: dict[tuple[str | None, str | None], Decide] = {}
 
     def decide(call: ToolCall) -> Verdict:
         variant = document.variant(call)
         found = variants.get(variant)
         if found is None:
-            found = variants[variant] = decider(document.plan(tool, *variant))
+            found = variants[variant] = decider(document.plan(tool, *variant), watched=document.watch is not None)
         return found(call)
 
     return decide
 
 
-def decider(plan: Plan) -> Decide:
-    """Return the function that gives a plan's verdict on a call."""
+def decider(plan: Plan, *, watched: bool = False) -> Decide:
+    """Return the function that gives a plan's verdict on a call; `watched`, it asks every condition."""
     evaluate = [outcome for _, outcome, _ in parts(plan)]
     fine = tuple(expected for _, _, expected in parts(plan))
     remembered: dict[tuple[int, ...], Verdict] = {}
@@ -125,7 +125,7 @@ def decider(plan: Plan) -> Decide:
                 remembered[outcomes] = verdict
         return verdict
 
-    return chain(plan, verdict_of(plan, fine), full)
+    return full if watched else chain(plan, verdict_of(plan, fine), full)
 
 
 def verdict_of(plan: Plan, outcomes: tuple[int, ...]) -> Verdict:
