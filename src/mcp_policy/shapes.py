@@ -13,6 +13,8 @@ from typing import Annotated, Any, Final, Literal, NotRequired, Required, TypeAl
 from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, with_config
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
+from .paths import CLOSED_ROOTS, OPEN_ROOTS
+
 Category: TypeAlias = Literal["read", "write", "execute", "destructive", "financial"]
 Dimension: TypeAlias = Literal["session", "principal", "grant", "agent", "tool", "server", "global"]
 Op: TypeAlias = Literal[
@@ -20,8 +22,51 @@ Op: TypeAlias = Literal[
     "ends_with", "regex", "not_regex", "glob", "exists", "length_lte", "length_gte", "keys_in", "within", "host_in",
 ]  # fmt: skip
 
-WINDOW_TEXT: Final = "^(second|minute|hour|day|[0-9]{1,11}[smhd])$"
-SHORTHAND_TEXT: Final = "^[0-9]{1,10}/(second|minute|hour|day|[0-9]{1,11}[smhd])$"
+# Patterns for editors, in the syntax that Python and JavaScript share. They take all that loads, and a little more.
+_SPAN: Final = "(second|minute|hour|day|(?=0*[1-9])[0-9]{1,11}[smhd])"
+WINDOW_TEXT: Final = f"^{_SPAN}$"
+SHORTHAND_TEXT: Final = f"^[0-9]{{1,10}}/{_SPAN}$"
+
+
+def _path_text(*, star: bool) -> str:
+    bare, key = r"[^\s.\[\]\x22'*\\]+", r'"([^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"'
+    inside = "|".join(("0", "[1-9][0-9]{0,17}", key, *([r"\*"] if star else [])))
+    closed, free = ("|".join(roots).replace(".", r"\.") for roots in (CLOSED_ROOTS, OPEN_ROOTS))
+    return rf"^(({closed})|({free})(\.{bare}|\[({inside})\])*)$"
+
+
+PATH_TEXT: Final = _path_text(star=True)
+PATH_TEXT_WITHOUT_STAR: Final = _path_text(star=False)
+
+# What the value of each operator is, for editors; `operators` decides.
+_STRINGS: Final = {"type": "array", "items": {"type": "string"}}
+_VALUES: Final[dict[tuple[Op, ...], dict[str, Any]]] = {
+    ("lt", "lte", "gt", "gte"): {"type": "number"},
+    ("in", "not_in"): {"type": "array", "items": {"not": {"type": "null"}}},
+    ("intersects",): {"type": "array"},
+    ("starts_with", "ends_with", "regex", "not_regex"): {"type": "string"},
+    ("glob",): {"anyOf": [{"type": "string"}, _STRINGS]},
+    ("exists",): {"type": "boolean"},
+    ("length_lte", "length_gte"): {"type": "integer", "minimum": 0},
+    ("keys_in",): _STRINGS,
+    ("within",): {
+        "anyOf": [{"type": "string", "pattern": "^/"}, {"type": "array", "items": {"type": "string", "pattern": "^/"}}]
+    },
+    ("host_in",): {"type": "array", "items": {"type": "string", "minLength": 1}},
+}
+
+
+def _by_operator() -> list[dict[str, Any]]:
+    """Return what a condition's `value` has to be by its operator, and which operators take no `value_from`."""
+    fixed = {"op": {"enum": ["regex", "not_regex", "glob", "exists"]}}
+    return [
+        *(
+            {"if": {"properties": {"op": {"enum": list(ops)}}}, "then": {"properties": {"value": value}}}
+            for ops, value in _VALUES.items()
+        ),
+        {"if": {"properties": fixed}, "then": {"not": {"required": ["value_from"]}}},
+    ]
+
 
 _CONFIG = ConfigDict(strict=True, extra="forbid")
 
@@ -33,6 +78,20 @@ def _closed(shape: Any, **schema: Any) -> None:
 
 def _exclusive(*pairs: tuple[str, str]) -> dict[str, Any]:
     return {"allOf": [{"not": {"required": list(pair)}} for pair in pairs]}
+
+
+def _guards() -> list[dict[str, Any]]:
+    """Return which paths `when` takes: none with `[*]`, and none to the arguments where the action is `hide`."""
+    hides = {"properties": {"action": {"const": "hide"}}, "required": ["action"]}
+    not_args = {"pattern": "^(?!args)"}
+    return [
+        _each_guard(path={"pattern": PATH_TEXT_WITHOUT_STAR}),
+        {"if": hides, "then": _each_guard(path=not_args, value_from=not_args)},
+    ]
+
+
+def _each_guard(**keys: dict[str, Any]) -> dict[str, Any]:
+    return {"properties": {"when": {"items": {"properties": keys}}}}
 
 
 def _by_type(**tags: tuple[type, ...]) -> Discriminator:
@@ -58,18 +117,45 @@ PathText: TypeAlias = Annotated[
     Field(
         description='Where the value is found, such as `args.amount`, `args["odd key"]`, `args.ids[*]`, '
         "`context.time.hour`, `principal.roles`, `tool.category`.",
+        json_schema_extra={"pattern": PATH_TEXT},
     ),
 ]
+
+
+_OP_SAYS: Final = (
+    "How the found value is compared; `value` is a JSON value, unless another type is said here. "
+    "`eq`, `neq`: equals, differs. `in`, `not_in` (list): equals a member, none. `intersects` (list): shares a member. "
+    "`lt`, `lte`, `gt`, `gte` (number): is less, at most, more, at least. `contains`, `not_contains`: a string holds "
+    "the text, a list the member. `starts_with`, `ends_with` (string). `regex`, `not_regex` (pattern): found anywhere "
+    "in a string. `glob` (string or list): the whole string matches `*` and `?`. `exists` (boolean): is given and not "
+    "null. `length_lte`, `length_gte` (integer): number of elements. `keys_in` (list): an object has only these keys. "
+    "`within` (string or list): an absolute path below one of these directories. `host_in` (list): a URL whose host is "
+    "one of these, or below one written `*.example.com`."
+)
 
 
 class Condition(TypedDict):
     """One comparison of a value of the call."""
 
     path: PathText
-    op: Annotated[Op, Field(description="The operator: how the found value is compared.")]
-    value: NotRequired[Annotated[Any, Field(description="What the found value is compared with.")]]
+    op: Annotated[Op, Field(description=_OP_SAYS)]
+    value: NotRequired[
+        Annotated[
+            Any,
+            Field(
+                description="What the found value is compared with: of the type that the operator takes, never null.",
+                json_schema_extra={"not": {"type": "null"}},
+            ),
+        ]
+    ]
     value_from: NotRequired[
-        Annotated[str, Field(description="The path of the value to compare with, instead of `value`; no `[*]`.")]
+        Annotated[
+            str,
+            Field(
+                description="The path of the value to compare with, instead of `value`; no `[*]`.",
+                json_schema_extra={"pattern": PATH_TEXT_WITHOUT_STAR},
+            ),
+        ]
     ]
     reason: NotRequired[Reason]
     on_deny: NotRequired[OnDeny]
@@ -98,7 +184,13 @@ Item: TypeAlias = Annotated[
 class Length(TypedDict):
     """A cost that is the number of elements."""
 
-    length: Annotated[str, Field(description="The path of the string, list or object whose elements count.")]
+    length: Annotated[
+        str,
+        Field(
+            description="The path of the string, list or object whose elements count.",
+            json_schema_extra={"pattern": PATH_TEXT_WITHOUT_STAR},
+        ),
+    ]
 
 
 Window: TypeAlias = Annotated[
@@ -111,7 +203,9 @@ Per: TypeAlias = Annotated[
     _by_type(string=(str,), list=(list,)),
 ]
 Cost: TypeAlias = Annotated[
-    Annotated[float, Field(ge=0), Tag("number")] | Annotated[str, Tag("string")] | Annotated[Length, Tag("object")],
+    Annotated[float, Field(ge=0), Tag("number")]
+    | Annotated[str, Field(json_schema_extra={"pattern": PATH_TEXT_WITHOUT_STAR}), Tag("string")]
+    | Annotated[Length, Tag("object")],
     _by_type(number=(int, float), string=(str,), object=(dict,)),
 ]
 
@@ -170,7 +264,7 @@ Rule = TypedDict(
         "reason": Reason,
         "on_deny": OnDeny,
         "except": Annotated[list[Pattern], Field(description="Tools that the rule does not apply to.")],
-        "when": Annotated[list[Condition], Field(description="The rule applies only if all of these hold.")],
+        "when": Annotated[list[Condition], Field(description="The rule applies only if all of these hold; no `[*]`.")],
         "require": Annotated[list[Item], Field(description="Each must hold, or the call is denied.")],
         "deny_if": Annotated[list[Item], Field(description="If any holds, the call is denied.")],
         "approve_if": Annotated[list[Item], Field(description="If any holds, the call needs an approval.")],
@@ -196,7 +290,10 @@ Categories: TypeAlias = Annotated[
 ]
 Tools: TypeAlias = Annotated[
     dict[str, Entry],
-    Field(description="Rules, or lists of rules, for the tools that a pattern matches, which they list."),
+    Field(
+        description="Rules, or lists of rules, for the tools that a pattern matches, which they list.",
+        json_schema_extra={"propertyNames": {"minLength": 1, "maxLength": 256}},
+    ),
 ]
 
 
@@ -229,7 +326,13 @@ Document = TypedDict(
         "all_tools": AllTools,
         "categories": Categories,
         "tools": Tools,
-        "servers": Annotated[dict[str, Server], Field(description="Sections by the name of a server.")],
+        "servers": Annotated[
+            dict[str, Server],
+            Field(
+                description="Sections by the name of a server.",
+                json_schema_extra={"propertyNames": {"minLength": 1}},
+            ),
+        ],
     },
     total=False,
 )
@@ -238,13 +341,17 @@ _REASONS = ("reason", "on_deny")
 _closed(
     Condition,
     oneOf=[{"required": ["value"]}, {"required": ["value_from"]}],
-    **_exclusive(_REASONS),
+    allOf=[*_exclusive(_REASONS)["allOf"], *_by_operator()],
 )
 _closed(Clause, **_exclusive(_REASONS))
 _closed(Length)
 _closed(Limit, **_exclusive(_REASONS, ("per", "scope")))
 _closed(Approval)
-_closed(Rule, description="What applies to the tools that its key names. An empty rule allows.", **_exclusive(_REASONS))
+_closed(
+    Rule,
+    description="What applies to the tools that its key names. An empty rule allows.",
+    allOf=[*_exclusive(_REASONS)["allOf"], *_guards()],
+)
 _closed(Server)
 _closed(Document, description="Which tools may be called, how, and how often.")
 
