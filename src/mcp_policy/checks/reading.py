@@ -1,0 +1,123 @@
+"""What the checks look at: a document's rules, each with its place, and the tools that they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from ..catalogue.definition import Definition, Tool, read_definition
+from ..comparison.sides import Side
+from ..compiler import Section, Tree, spelt_out_limits
+from ..conditions import APPROVE_IF, DENY_IF, REQUIRE, WHEN
+from ..errors import escape
+from ..patterns import compile_pattern, is_exact
+from ..policy import Policy
+
+
+class Stated(NamedTuple):
+    """A condition as written: where it stands, of which kind, and in which clause (None where it stands alone)."""
+
+    raw: Tree
+    pointer: str
+    kind: str
+    clause: str | None
+
+
+class Entry(NamedTuple):
+    """A rule: what it is for and where it stands."""
+
+    rule: Tree
+    pointer: str
+    section: Section
+    group: str
+    """`all_tools`, `categories` or `tools`."""
+    key: str
+
+    @property
+    def server(self) -> str | None:
+        """The server whose section it stands in."""
+        head, _, name = self.section.pointer.rpartition("/")
+        return name.replace("~1", "/").replace("~0", "~") if head == "/servers" else None
+
+    def covers(self, tool: str) -> bool:
+        """Whether it is for a tool, by its key and its `except`; categories cover what they may."""
+        named = self.group != "tools" or compile_pattern(self.key)(tool)
+        return named and not any(compile_pattern(text)(tool) for text in self.rule.get("except", ()))
+
+    def conditions(self) -> Iterator[Stated]:
+        """Yield its conditions, in document order."""
+        for kind in self.rule:
+            if kind == WHEN:
+                yield from (
+                    Stated(raw, f"{self.pointer}/when/{place}", WHEN, f"{self.pointer}/when")
+                    for place, raw in enumerate(self.rule[kind])
+                )
+            elif kind in (REQUIRE, DENY_IF, APPROVE_IF):
+                for place, item in enumerate(self.rule[kind]):
+                    yield from _items(item, f"{self.pointer}/{kind}/{place}", kind)
+
+    def limits(self) -> list[tuple[str, Tree]]:
+        """Return its limits, spelt out, with their places."""
+        return list(spelt_out_limits(self.rule, self.pointer))
+
+    @property
+    def asks(self) -> bool:
+        """Whether it ever asks for an approval."""
+        return self.rule.get("action") == "approve" or bool(self.rule.get("approve_if"))
+
+
+def _items(item: Tree, pointer: str, kind: str) -> Iterator[Stated]:
+    if "conditions" not in item:
+        yield Stated(item, pointer, kind, None)
+        return
+    for place, raw in enumerate(item["conditions"]):
+        yield Stated(raw, f"{pointer}/conditions/{place}", kind, pointer)
+
+
+class Subject:
+    """A policy to check, and the tools of the server that it is for, where they are known."""
+
+    def __init__(self, policy: Policy, tools: Iterable[Tool] | None, server: str | None) -> None:
+        self.side = Side(policy)
+        self.tree: Tree = self.side.tree
+        self.tools = None if tools is None else {tool.name: tool for tool in map(read_definition, tools)}
+        self.server = server
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """Every rule of the document that is for the server in question."""
+        return [entry for section in self.sections for entry in _entries(section)]
+
+    @property
+    def sections(self) -> list[Section]:
+        """The sections that can matter: all of them, unless the server is known."""
+        if self.server is None:
+            return self.side.all_sections()
+        return self.side.sections(self.server)
+
+    def names(self) -> Sequence[str]:
+        """Return the tools that are known: those of the server, else those that the document spells out."""
+        if self.tools is not None:
+            return list(self.tools)
+        return [key for section in self.sections for key in section.tools if is_exact(key)]
+
+    def definitions(self, entry: Entry) -> list[Definition]:
+        """Return the definitions of the tools that an entry is for by name."""
+        if entry.group != "tools" or self.tools is None:
+            return []
+        return [tool for name, tool in self.tools.items() if entry.covers(name)]
+
+
+def _entries(section: Section) -> Iterator[Entry]:
+    for place, raw in section.entries():
+        group = place.section.rpartition("/")[2] if place.key is not None else "all_tools"
+        rules: list[Any] = raw if isinstance(raw, list) else [raw]
+        for number, rule in enumerate(rules):
+            pointer = f"{place.pointer}/{number}" if isinstance(raw, list) else place.pointer
+            yield Entry(rule, pointer, section, group, place.key or "")
+
+
+def below(pointer: str, *keys: str | int) -> str:
+    """Return the pointer to what stands below another one."""
+    return pointer + "".join(f"/{escape(str(key))}" for key in keys)
