@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 import urllib.error
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import mcp_policy
-from mcp_policy.cli import COMMANDS, _story, demo, load, main
+from mcp_policy.cli import COMMANDS, GROUPS, _story, command_line, demo, load, main
 from mcp_policy.cli._clearml_api import TASKS, ClearMLApi, clearml_api
 from mcp_policy.cli._story import Story
 from mcp_policy.policy import Policy
@@ -26,10 +27,43 @@ def test_help_teaches(capsys):
     assert left.value.code == 0
     told = capsys.readouterr().out
     assert "allow, deny, limit, or ask for approval" in told
-    assert "mcp-policy demo" in told
-    for name, summary in COMMANDS.items():
-        assert name in told
-        assert summary in told
+    assert "mcp-policy scan -- COMMAND" in told
+    assert list(COMMANDS) == [name for group in GROUPS.values() for name in group]
+    for title, group in GROUPS.items():
+        _, _, below = told.partition(f"\n{title}:\n")
+        listed = [line.split(None, 1) for line in below.split("\n\n")[0].splitlines()]
+        assert listed == [[name, summary] for name, summary in group.items()]
+    assert max(map(len, told.splitlines())) <= 110
+
+
+def test_the_examples_of_the_help_are_command_lines(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    for line in re.findall(r"^  mcp-policy (.*?)  +\S", capsys.readouterr().out, re.MULTILINE):
+        words = line.split()
+        assert command_line(words[:1]).parse_args(words).command == words[0]
+
+
+def test_a_misspelt_command_is_answered_with_the_one_that_was_meant(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["chek"])
+    assert left.value.code == 2
+    assert capsys.readouterr().err == (
+        "usage: mcp-policy COMMAND ...\nmcp-policy: error: there is no command `chek`: did you mean `check`?\n"
+    )
+
+
+def test_a_command_starts_without_the_others():
+    code = (
+        "import sys\nfrom mcp_policy.cli import COMMANDS, main\n"
+        "try: main([sys.argv[1], '--help'])\n"
+        "except SystemExit: pass\n"
+        "loaded = {name for name in COMMANDS if f'mcp_policy.cli.{name}' in sys.modules}\n"
+        "sys.exit(str(sorted(loaded | {'xml.etree', 'shtab', 'rich', 'yaml'} & sys.modules.keys())))"
+    )
+    for name in COMMANDS:
+        done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, check=False)
+        assert done.stderr == f"['{name}']\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -93,8 +127,8 @@ def test_a_demo_that_breaks_off_fails(monkeypatch, capsys):
     assert "WRONG" in told
     assert "no server here" in told
     assert told.endswith("Not all as it should be.\n")
-    with pytest.raises(OSError, match="no server here"):
-        main(["demo", "-v"])
+    assert main(["demo", "-v"]) == 1
+    assert "mcp-policy demo: unexpected error: OSError: no server here (set MCP_" in capsys.readouterr().err
 
 
 def test_an_interrupted_demo_says_so(monkeypatch):

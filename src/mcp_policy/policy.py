@@ -47,7 +47,7 @@ class Policy:
         path = Path(path)
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-        return cls.parse(data, _FORMATS.get(path.suffix.lower(), "json"))
+        return cls.parse(data, format_of(path.name))
 
     @classmethod
     def parse(cls, text: str | bytes, format: Format = "json") -> Policy:
@@ -105,6 +105,11 @@ class Policy:
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"a policy cannot change: {name!r} was to be deleted")
+
+
+def format_of(name: str) -> Format:
+    """Return the format that a file's name says it has."""
+    return _FORMATS.get(os.path.splitext(name)[1].lower(), "json")  # noqa: PTH122  # a name, not a path
 
 
 def _digest(tree: dict[str, Any]) -> str:

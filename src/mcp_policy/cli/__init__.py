@@ -1,32 +1,67 @@
 """The command line: one module per command, each with `add_arguments(parser)` and `run(arguments) -> int`.
 
-The exit status is 0 where everything went well, 1 where something failed, 2 where the command line or a file could not
-be read, and 4 where a check found something. A command's module is imported when the command is asked for.
+A command's module is imported when the command is asked for. `_exits` lists what an exit status means.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-COMMANDS: Final = {
-    "demo": "see a real MCP server behind a policy",
-    "catalog": "look up what a tool can do, and the policy for it",
-    "scan": "see what the tools of your servers can do",
+from ._exits import FAILED, Stop, ended
+
+GROUPS: Final = {
+    "see what tools can do": {
+        "scan": "see what the tools of your servers can do",
+        "catalog": "look up what a tool can do, and the policy for it",
+        "demo": "see a real MCP server behind a policy",
+    },
+    "write a policy": {
+        "convert": "turn a policy of another tool into one of ours",
+        "schema": "print the JSON Schema of policy documents, for editors",
+        "fmt": "lay policies out in one way",
+    },
+    "check it, here and in CI": {
+        "check": "find mistakes in policies that load",
+        "test": "run the test cases of policies",
+        "diff": "show what a change of a policy allows or forbids",
+    },
+    "ask it": {
+        "eval": "decide calls by a policy",
+        "explain": "show why a call is decided as it is",
+    },
+    "type less": {
+        "completion": "complete commands and options in your shell",
+    },
 }
+"""What a person may want, and the commands for it, each with what it does, in a line."""
+
+COMMANDS: Final = {name: summary for group in GROUPS.values() for name, summary in group.items()}
 """What each command does, in a line; its module has the same name."""
 
+_ABOUT: Final = "A policy document decides every MCP tool call: allow, deny, limit, or ask for approval."
 _EPILOG: Final = """\
-Start here:
-  mcp-policy scan -- COMMAND          what the tools of a server can do, and a policy for them
-  mcp-policy catalog show SERVER      the same for a server that the catalogue knows
-  mcp-policy demo                     a real MCP server behind a policy
+start here:
+  mcp-policy scan -- COMMAND                       what the tools of a server can do, and a policy for them
+  mcp-policy check policy.json                     is it a policy, and does it say what you mean?
+  mcp-policy eval policy.json --tool read_file     what is decided about a call
 
 `mcp-policy COMMAND --help` tells more about a command."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser in whose errors every character of what was given shows."""
+
+    def error(self, message: str) -> NoReturn:
+        from ._render import visible
+
+        super().error(visible(message))
 
 
 class _Version(argparse.Action):
@@ -50,20 +85,59 @@ def load(name: str) -> ModuleType:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` names (the process's own arguments unless given) and return its exit status."""
     given = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(
+    _prepare_streams()
+    name = " ".join(["mcp-policy", *(name for name in given[:1] if name in COMMANDS)])
+    return ended(name, lambda: _run(given))
+
+
+def command_line(loaded: Container[str]) -> argparse.ArgumentParser:
+    """Return the parser of all commands, with the arguments of those that are `loaded`."""
+    parser = _Parser(
         prog="mcp-policy",
-        description="A policy document decides every MCP tool call: allow, deny, limit, or ask for approval.",
+        usage="%(prog)s COMMAND ...",
+        description=f"{_ABOUT}\n\n{_listed()}",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, help="show the version and exit")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    # The description lists the commands by what they are for.
+    commands = parser.add_subparsers(
+        prog="mcp-policy", metavar="COMMAND", dest="command", required=True, help=argparse.SUPPRESS
+    )
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
-        if name in given[:1]:
+        if name in loaded:
             module = load(name)
             command.description = module.__doc__
             module.add_arguments(command)
+    return parser
+
+
+def _run(given: Sequence[str]) -> int:
+    if sys.stdout is None:  # Python starts without it where it is closed
+        raise Stop(FAILED, "standard output cannot be written: it is closed")
+    parser = command_line(given[:1])
+    if given and given[0] not in COMMANDS and not given[0].startswith("-"):
+        from mcp_policy.errors import readable
+        from mcp_policy.suggestions import hint
+
+        parser.error(f"there is no command `{readable(given[0])}`: {hint(given[0], tuple(COMMANDS))}")
     arguments = parser.parse_args(given)
     status: int = load(arguments.command).run(arguments)
     return status
+
+
+def _listed() -> str:
+    wide = max(map(len, COMMANDS))
+    parts = []
+    for title, group in GROUPS.items():
+        parts.append("\n".join([f"{title}:", *(f"  {name:<{wide}}  {says}" for name, says in group.items())]))
+    return "\n\n".join(parts)
+
+
+def _prepare_streams() -> None:
+    """Let nothing that is printed fail by its encoding, and nothing that is said end among the results."""
+    if sys.stderr is None:  # closed; `print` would take standard output instead
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # as long as the process
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
