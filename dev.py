@@ -31,7 +31,7 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "dev-stamp.json"
 CONFORMANCE = ROOT.parent / "shared" / "conformance" / "run.py"
 
-EXTRAS = ("demo", "fastmcp", "mcp", "rich", "yaml")
+EXTRAS = ("completion", "demo", "fastmcp", "mcp", "rich", "yaml", "z3")
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "-qq")
 
 
