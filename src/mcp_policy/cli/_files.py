@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from mcp_policy.errors import PolicyError, Problem, readable
@@ -86,3 +87,27 @@ def _opened(path: str, flags: int) -> int:
 def _said(problem: Problem) -> str:
     """Return a problem as the rest of a line that begins with the file's name, as compilers write it."""
     return str(problem) if problem.line is not None else f" {problem}"
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put a file in the place of another, whole or not at all, with the same permissions. Raises `Stop`."""
+    from tempfile import NamedTemporaryFile
+
+    try:
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            what = "a symbolic link: name the file that it leads to" if stat.S_ISLNK(mode) else "no ordinary file"
+            raise Stop(USAGE, f"{shown(str(path))} is left as it is: it is {what}")
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            try:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                Path(file.name).chmod(stat.S_IMODE(mode))
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        why = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise Stop(USAGE, f"{shown(str(path))} cannot be written: {why}") from None

@@ -15,8 +15,6 @@ and 2 for a file that cannot be read or written. A file with a problem is left a
 from __future__ import annotations
 
 import argparse
-import os
-import stat
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +22,7 @@ from typing import NamedTuple
 from mcp_policy.errors import PolicyError, readable
 
 from ._exits import FAILED, FINE, FOUND, INVALID, USAGE, Stop
-from ._files import read_policy
+from ._files import read_policy, replace
 from ._render import printable, visible, visible_lines
 from ._style import write_text
 
@@ -101,7 +99,7 @@ def _tell(outcome: _Outcome, arguments: argparse.Namespace) -> None:
     elif outcome.path == "-":
         write_text(outcome.new)
     elif outcome.differs:
-        _replace(Path(outcome.path), outcome.new.encode())
+        replace(Path(outcome.path), outcome.new.encode())
         _say(f"{outcome.path} was laid out anew")
     else:
         _say(f"{outcome.path} is laid out already")
@@ -118,30 +116,6 @@ def _difference(outcome: _Outcome) -> str:
     name = visible(outcome.path)
     text = "".join(unified_diff(old, new, f"{name} (as it is)", f"{name} (laid out)"))
     return visible_lines(text) if sys.stdout.isatty() else text
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Put a file in the place of another, whole or not at all, with the same permissions."""
-    from tempfile import NamedTemporaryFile
-
-    try:
-        mode = path.lstat().st_mode
-        if not stat.S_ISREG(mode):
-            what = "a symbolic link: name the file that it leads to" if stat.S_ISLNK(mode) else "no ordinary file"
-            raise Stop(USAGE, f"`{readable(str(path), 200)}` is left as it is: it is {what}")
-        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).chmod(stat.S_IMODE(mode))
-                Path(file.name).replace(path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        why = os.strerror(error.errno).lower() if error.errno else str(error)
-        raise Stop(USAGE, f"`{readable(str(path), 200)}` cannot be written: {why}") from None
 
 
 def _say(text: str) -> None:

@@ -123,7 +123,7 @@ def _updated(
     """Rewrite what failed, and run the files that changed again."""
     from mcp_policy.testing.updating import updated
 
-    from .fmt import _replace
+    from ._files import replace
 
     changes: list[Change] = []
     for file in files:
@@ -132,7 +132,7 @@ def _updated(
             continue
         text, changed = updated(file.path, file.text, failures)
         if changed:
-            _replace(file.path, text.encode())
+            replace(file.path, text.encode())
             changes += changed
             again = [_run(case, coverage) for case in _read([file.path])[0].cases if _is_meant(case, word)]
             place = next(number for number, result in enumerate(results) if result.case.path == file.path)
@@ -152,7 +152,7 @@ def find(paths: Sequence[str]) -> list[Path]:
     for name in paths:
         try:
             is_folder = Path(name).is_dir()
-        except ValueError:  # a null character
+        except (OSError, ValueError):  # a name that is too long, a null character
             is_folder = False
         below = list(_below(name)) if is_folder else [Path(name)]
         if not below:
@@ -163,10 +163,12 @@ def find(paths: Sequence[str]) -> list[Path]:
 
 
 def _below(folder: str) -> Iterator[Path]:
+    from mcp_policy.errors import readable
     from mcp_policy.testing.cases import SUFFIXES
 
     def refuse(error: OSError) -> None:
-        raise Stop(USAGE, f"`{error.filename}` cannot be read: {(error.strerror or str(error)).lower()}")
+        why = (error.strerror or str(error)).lower()
+        raise Stop(USAGE, f"`{readable(str(error.filename), 200)}` cannot be read: {why}")
 
     for root, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _NOT_ENTERED)
