@@ -191,8 +191,9 @@ printf '<%s>\\n' "$@"
 if [[ $1 = diff ]]; then cat "$2"; exit "$(cat "$3")"; fi
 """
 ODD = ["a b.json", "$(touch forged).json", "`touch forged`.json", "-rf.json", "'\";&.json", "é.json", "::error::x.json"]
-STRICT = {"version": "1", "tools": {"pay": {"require": [{"path": "args.amount", "op": "lte", "value": 5}]}}}
-LOOSE = {"version": "1", "tools": {"pay": {"require": [{"path": "args.amount", "op": "lte", "value": 500}]}}}
+BOUND = {"rate_limit": {"max": 10, "window": "minute", "per": "principal"}}
+STRICT = {"version": "1", "tools": {"pay": {"require": [{"path": "args.amount", "op": "lte", "value": 5}], **BOUND}}}
+LOOSE = {"version": "1", "tools": {"pay": {"require": [{"path": "args.amount", "op": "lte", "value": 500}], **BOUND}}}
 CASES = {"policy": STRICT, "cases": [{"name": "small", "call": {"tool": "pay", "arguments": {"amount": 1}}}]}
 
 

@@ -146,7 +146,12 @@ def test_a_file_that_cannot_be_read(capsys, command, bad):
 @pairs(EMPTY)
 def test_a_file_that_holds_no_document(capsys, command, bad):
     name = bad()
-    status, line = status_and_line(capsys, [name if word == "FILE" else word for word in COMMANDS[command]])
+    words = [name if word == "FILE" else word for word in COMMANDS[command]]
+    if command == "check":  # what is wrong with a policy is what it was asked for
+        assert main(words) == INVALID
+        assert name in capsys.readouterr().out
+        return
+    status, line = status_and_line(capsys, words)
     assert status in ({INVALID} if command in READ_POLICIES else {INVALID, USAGE})
     assert name in line
 

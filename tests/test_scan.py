@@ -409,7 +409,7 @@ def test_disabled_servers_are_left_out_and_said(capsys, entry):
 # -- what cannot be done
 
 USAGE = [
-    (["--config", "none.json"], "`none.json` cannot be read: No such file or directory"),
+    (["--config", "none.json"], "`none.json` cannot be read: no such file or directory"),
     (["--config", "."], "`.` cannot be read"),
     (["--config", "broken.json"], "broken.json:1:2: document: invalid_json"),
     (["--config", "twice.json"], "duplicate_key"),

@@ -144,13 +144,11 @@ def _headers(texts: Sequence[str]) -> dict[str, str]:
 
 def _tree(file: str) -> Any:
     """Return the content of a JSON file."""
-    from ..document import MAX_BYTES, read
+    from ..document import read
+    from ._files import read_bytes
 
     try:
-        with Path(file).open("rb") as opened:
-            return read(opened.read(MAX_BYTES + 1))[0]
-    except OSError as error:
-        raise _UsageError(f"`{file}` cannot be read: {error.strerror or error}") from None
+        return read(read_bytes(file))[0]
     except PolicyError as error:
         raise _UsageError("\n".join(f"{file}:{problem}" for problem in error.problems)) from None
 
