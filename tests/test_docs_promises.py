@@ -19,6 +19,8 @@ from conformance.runner import cases
 from mcp_policy import Decision, Guard, Policy, PolicyEngine, Reason, ReasonCode
 from mcp_policy.approvals import Approval, MemoryApprovalStore
 from mcp_policy.catalogue import Attack, Change, Evidence, RiskProfile, ServerEntry, Suspicion, ToolCatalogue, ToolEntry
+from mcp_policy.checks import Finding
+from mcp_policy.comparison import Comparison, ToolDifference, Witness
 from mcp_policy.decision import LimitStatus
 from mcp_policy.errors import Problem, ProblemCode
 from mcp_policy.limits import MemoryLimitStore
@@ -36,9 +38,11 @@ SPOKEN_OF: dict[str, Any] = {
     "attack": Attack,
     "catalogue": ToolCatalogue,
     "change": Change,
+    "comparison": Comparison,
     "decision": Decision,
     "engine": PolicyEngine,
     "evidence": Evidence,
+    "finding": Finding,
     "guard": Guard,
     "limit_status": LimitStatus,
     "memory_approval_store": MemoryApprovalStore,
@@ -49,7 +53,9 @@ SPOKEN_OF: dict[str, Any] = {
     "reason": Reason,
     "server_entry": ServerEntry,
     "suspicion": Suspicion,
+    "tool_difference": ToolDifference,
     "tool_entry": ToolEntry,
+    "witness": Witness,
     "MemoryApprovalStore": MemoryApprovalStore,
     "MemoryLimitStore": MemoryLimitStore,
     "ToolCatalogue": ToolCatalogue,

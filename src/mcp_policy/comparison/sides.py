@@ -42,6 +42,7 @@ class Bench:
     def __init__(self, policy: Policy) -> None:
         self.now = 0.0
         self.failing = False
+        self.made = 0
         self._times = 1
         self._store = MemoryLimitStore(self._time)
         self.approvals = _Approvals(self._time)
@@ -76,6 +77,7 @@ class Bench:
 
     def decide(self, call: ToolCall) -> Decision:
         """Make a call, with a person who approves what is asked for."""
+        self.made += 1
         decision = self.engine.authorize(call)
         if decision.approval is None:
             return decision

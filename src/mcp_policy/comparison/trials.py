@@ -20,6 +20,9 @@ _IDENTITIES: Final[dict[str, Subject]] = {
     "agent": ("principal.client", None),
 }
 _LONGEST: Final = 2_000
+_MANY: Final = 100
+_MOST_TRIED: Final = 60_000
+"""Most calls that are made in one comparison; what is not known then stays so."""
 
 
 def limit_witness(
@@ -41,7 +44,11 @@ def limit_witness(
     def calls(chosen: Values, tool: str = setting.tool) -> ToolCall:
         return assemble(chosen, tool, server=setting.server, category=setting.category)
 
+    cost = bound.limit.cost
+    enough = bound.limit.maximum // cost + 2 if isinstance(cost, int) and cost else _MANY
     for costing in _costs(values, [bound, *keepers]):
+        if benches.spent > _MOST_TRIED:
+            return None
         one: ToolCall = calls(costing)
         alone = witness.without_store(benches, one, looser=looser)
         if alone is not None:
@@ -51,7 +58,7 @@ def limit_witness(
             if found is not None:
                 return found
         for make in _rotations(costing, setting, others):
-            found = witness.rotated(benches, make, looser=looser)
+            found = witness.rotated(benches, make, enough, looser=looser)
             if found is not None:
                 return found
     return None

@@ -50,6 +50,11 @@ class Benches(NamedTuple):
         """Set both clocks."""
         self.old.now = self.new.now = seconds
 
+    @property
+    def spent(self) -> int:
+        """How many calls have been made in all trials."""
+        return self.old.made + self.new.made
+
     def ordered(self, *, looser: bool) -> tuple[Bench, Bench]:
         """Return the engine that is to let more run, and the other."""
         return (self.new, self.old) if looser else (self.old, self.new)
@@ -123,12 +128,12 @@ def repeated(
     return None
 
 
-def rotated(benches: Benches, make: Make, *, looser: bool) -> Witness | None:
-    """Return the witness of calls that differ from one another, made at the same time."""
+def rotated(benches: Benches, make: Make, most: int, *, looser: bool) -> Witness | None:
+    """Return the witness of at most so many calls that differ from one another, made at the same time."""
     more, less = benches.ordered(looser=looser)
     benches.reset()
     steps: list[Step] = []
-    for number in range(_MOST_ROTATED):
+    for number in range(min(most, _MOST_ROTATED)):
         call = make(number)
         if not more.admits(call):
             return None
