@@ -682,7 +682,7 @@ def test_a_link_is_replaced_and_not_followed(outside):
 def test_without_force_a_link_is_left_alone(outside, is_there):
     if not is_there:
         outside.unlink()
-    with pytest.raises(scan._UsageError, match="it is there already; --force replaces it"):
+    with pytest.raises(scan.UsageError, match="it is there already; --force replaces it"):
         scan._put("policy.json", "ours", force=False)
     assert Path("policy.json").is_symlink()
     assert outside.exists() == is_there

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from ..call import UNKNOWN
-from ..catalogue.profile import UNSURE
+from ..catalogue.profile import CATEGORIES, UNSURE
 from ..errors import readable
 from ..limits.spec import normal_per, parse_window, to_micro_down, to_micro_up
-from ..patterns import is_exact
+from ..patterns import compile_pattern, is_exact
+from ..plans import mentions
 from ..suggestions import hint
 from ..symbolic.atoms import Setting
 from ..symbolic.formulas import every, negated, some
@@ -68,7 +69,7 @@ def _kept(raw: dict[str, object], other: dict[str, object]) -> bool:
 
 
 def _approval(entry: Entry) -> Iterator[Finding]:
-    if "approval" not in entry.rule:
+    if "approval" not in entry.rule or entry.rule.get("action") in ("deny", "hide"):
         return
     pointer = below(entry.pointer, "approval")
     if not entry.asks:
@@ -80,17 +81,22 @@ def _approval(entry: Entry) -> Iterator[Finding]:
 
 
 def _counters(subject: Subject) -> Iterator[Finding]:
-    """A counter that one limit names is no shared count; it is often a misspelling of another."""
-    places: dict[str, list[str]] = {}
+    """A counter that one limit names, and another one names almost so, counts half of what it is for.
+
+    Limits that share a counter agree on window and `per`: names are compared where these do.
+    """
+    places: dict[tuple[object, ...], dict[str, list[str]]] = {}
     for entry in subject.entries:
         for pointer, raw in entry.limits():
             if "counter" in raw:
-                places.setdefault(raw["counter"], []).append(pointer)
-    for name, pointers in places.items():
-        if len(pointers) == 1:
-            near = hint(name, tuple(other for other in places if other != name)) if len(places) > 1 else ""
-            fix = near if near.startswith("did you mean") else "leave the name out"
-            yield finding("lone_counter", f"{pointers[0]}/counter", f"no other limit counts on `{readable(name)}`", fix)
+                alike = parse_window(raw["window"]), normal_per(_per(raw))
+                places.setdefault(alike, {}).setdefault(raw["counter"], []).append(pointer)
+    for names in places.values():
+        for name, pointers in names.items():
+            near = hint(name, tuple(other for other in names if other != name)) if len(names) > 1 else ""
+            if len(pointers) == 1 and near.startswith("did you mean"):
+                message = f"no other limit counts on `{readable(name)}`"
+                yield finding("lone_counter", f"{pointers[0]}/counter", message, near)
 
 
 # -- what runs
@@ -98,7 +104,7 @@ def _counters(subject: Subject) -> Iterator[Finding]:
 
 def _tools(subject: Subject) -> Iterator[Finding]:
     for name, entries in _listed(subject).items():
-        for server in _servers(subject):
+        for server in _servers(subject, entries):
             category = _category(subject, name, server)
             setting = Setting(_example(name), server, category or UNKNOWN)
             atoms = Atoms()
@@ -106,7 +112,12 @@ def _tools(subject: Subject) -> Iterator[Finding]:
             if not any(may_list for _, may_list in plan.entries):
                 continue
             said = meaning(plan, subject.side.limits, setting, atoms)
-            found = list(_tool(name, category, said, atoms, entries[0]))
+            if _denied(subject, name, server, category):
+                continue
+            if atoms.satisfy(negated(said.denied)).impossible:
+                found = list(_never(subject, name, server, category, entries[0]))
+            else:
+                found = list(_tool(name, category, said, atoms, entries[0]))
             yield from found
             if found:
                 break
@@ -125,8 +136,12 @@ def _listed(subject: Subject) -> dict[str, list[Entry]]:
     return found
 
 
-def _servers(subject: Subject) -> list[str | None]:
-    return [subject.server] if subject.server is not None else [None, *subject.side.document.servers]
+def _servers(subject: Subject, entries: list[Entry]) -> list[str | None]:
+    """Return the servers on which a tool may be listed: all where the top level does, None for those without a name."""
+    if subject.server is not None:
+        return [subject.server]
+    named = list(dict.fromkeys(entry.server for entry in entries))
+    return [None, *subject.side.document.servers] if None in named else named
 
 
 def _example(name: str) -> str:
@@ -146,22 +161,51 @@ def _category(subject: Subject, name: str, server: str | None) -> str | None:
     return profile.category if profile.confidence >= (UNSURE if definition is not None else _SURE_BY_NAME) else None
 
 
+def _denied(subject: Subject, name: str, server: str | None, category: str | None) -> bool:
+    """Tell whether the document says itself that a tool is denied or hidden, whatever others list."""
+    sections = subject.side.sections(server)
+    if any(compile_pattern(text)(_example(name)) for section in sections for text in section.tree.get("hide", ())):
+        return True
+    return any(
+        entry.rule.get("action") in ("deny", "hide") and not entry.rule.get("when") and entry.covers(_example(name))
+        for entry in subject.entries
+        if entry.section in sections and (entry.group != "categories" or entry.key == category)
+        if entry.rule.get("mode") != "shadow"
+    )
+
+
+def _never(subject: Subject, name: str, server: str | None, category: str | None, entry: Entry) -> Iterator[Finding]:
+    """Yield that no call can run, of a tool of whatever category where that is not known."""
+    if any(to_micro_down(raw["max"]) == 0 for _, raw in entry.limits()):
+        return  # `limit_blocks` says so
+    matters = subject.side.document.has_categories or mentions(subject.tree, "tool.category")
+    for one in CATEGORIES if category is None and matters else ():
+        setting = Setting(_example(name), server, one)
+        atoms = Atoms()
+        said = meaning(subject.side.plan(setting), subject.side.limits, setting, atoms)
+        if not atoms.satisfy(negated(said.denied)).impossible:
+            return
+    where = "" if server is None or subject.server is not None else f" of the server `{readable(server)}`"
+    yield finding(
+        "never_runs",
+        entry.pointer,
+        f"`{readable(name)}`{where} is listed, and no call of it can run",
+        "correct the conditions, or deny it",
+    )
+
+
+def _some(said: Meaning) -> str:
+    return "runs" if said.asked is False and not said.limits else "some of its calls run"
+
+
 def _tool(name: str, category: str | None, said: Meaning, atoms: Atoms, entry: Entry) -> Iterator[Finding]:
     runs = negated(said.denied)
-    if atoms.satisfy(runs).impossible and not any(raw["max"] == 0 for _, raw in entry.limits()):
-        yield finding(
-            "never_runs",
-            entry.pointer,
-            f"`{readable(name)}` is listed, and no call of it can run",
-            "correct the conditions, or deny it",
-        )
-        return
     free = every([runs, negated(said.asked), *(negated(limit.when) for limit in said.limits)])
     if category in _GRAVE and atoms.satisfy(free).values is not None:
         yield finding(
             "unguarded_tool",
             entry.pointer,
-            f"`{readable(name)}` is {category} and runs without approval or limit",
+            f"`{readable(name)}` is {category} and {_some(said)} without approval or limit",
             'add `"action": "approve"`, `approve_if` or a limit',
         )
     elif category in _CHANGING:

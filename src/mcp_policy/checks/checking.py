@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from ..catalogue.definition import Tool
 from ..policy import Policy
@@ -21,8 +22,25 @@ def check(policy: Policy, tools: Iterable[Tool] | None = None, *, server: str | 
     that cannot be read.
     """
     subject = Subject(policy, tools, server)
-    found = (one for family in _FAMILIES for one in family(subject))
-    return tuple(dict.fromkeys(found))
+    found = dict.fromkeys(one for family in _FAMILIES for one in family(subject))
+    said = [one.pointer for one in found if one.code in _STOPPING]
+    return tuple(one for one in found if one.code != "never_runs" or not _explained(one.pointer, said))
+
+
+_STOPPING: Final = (
+    "cannot_hold",
+    "contradiction",
+    "limit_blocks",
+    "unknown_time_field",
+    "unknown_argument",
+    "wrong_argument_type",
+)
+"""Findings that may say why no call can run."""
+
+
+def _explained(pointer: str, said: list[str]) -> bool:
+    """Tell whether it is said already why no call that a rule is for can run."""
+    return any(other.startswith(f"{pointer}/") for other in said)
 
 
 def placed(findings: Iterable[Finding], data: bytes, name: str) -> tuple[Finding, ...]:

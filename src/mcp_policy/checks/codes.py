@@ -17,6 +17,8 @@ class Kind(NamedTuple):
     code: str
     severity: Severity
     summary: str
+    tools: bool = False
+    """Whether it takes the tools of the server to find it, or to find all of it."""
 
 
 CODES: Final[dict[str, Kind]] = {
@@ -25,9 +27,9 @@ CODES: Final[dict[str, Kind]] = {
         # what is listed
         Kind("default_allow", "warning", "tools that nothing lists are allowed"),
         Kind("lists_nothing", "warning", "no entry lists a tool, so every call is denied"),
-        Kind("unknown_tool", "error", "an entry names a tool that the server does not have"),
-        Kind("matches_nothing", "warning", "a pattern matches no tool of the server"),
-        Kind("empty_category", "note", "a category that no tool of the server has"),
+        Kind("unknown_tool", "error", "an entry names a tool that the server does not have", tools=True),
+        Kind("matches_nothing", "warning", "a pattern matches no tool of the server", tools=True),
+        Kind("empty_category", "note", "a category that no tool of the server has", tools=True),
         Kind("hidden_and_listed", "warning", "an entry lists what `hide` hides"),
         Kind("never_applies", "error", "`except` takes out everything that the entry is for"),
         Kind("except_without_match", "warning", "`except` names what the entry is not for anyhow"),
@@ -49,17 +51,17 @@ CODES: Final[dict[str, Kind]] = {
         Kind("url_prefix", "warning", "an address is compared as a text, which other hosts get around"),
         Kind("unknown_time_field", "error", "`context.time` has no such field"),
         # conditions beside what the tools take
-        Kind("unknown_argument", "error", "a path that the tool's input schema does not have"),
-        Kind("wrong_argument_type", "error", "an operator that the argument's type never meets"),
-        Kind("value_never_given", "warning", "a value that the argument's schema does not allow"),
-        Kind("absence_allows", "warning", "leaving an optional argument out gets around a condition"),
-        Kind("absence_denies", "note", "leaving an optional argument out is denied"),
+        Kind("unknown_argument", "error", "a path that the tool's input schema does not have", tools=True),
+        Kind("wrong_argument_type", "error", "an operator that the argument's type never meets", tools=True),
+        Kind("value_never_given", "warning", "a value that the argument's schema does not allow", tools=True),
+        Kind("absence_allows", "warning", "leaving an optional argument out gets around a condition", tools=True),
+        Kind("absence_denies", "note", "leaving an optional argument out is denied", tools=True),
         # limits and approvals
-        Kind("unguarded_tool", "error", "a destructive or financial tool runs without approval or limit"),
-        Kind("session_limit", "warning", "what writes is limited by nothing but the session"),
+        Kind("unguarded_tool", "warning", "a destructive or financial tool runs without approval or limit", tools=True),
+        Kind("session_limit", "warning", "what writes is limited by nothing but the session", tools=True),
         Kind("limit_blocks", "warning", "a limit that no call passes"),
         Kind("redundant_limit", "note", "a limit that another one keeps"),
-        Kind("lone_counter", "warning", "a named counter that nothing shares"),
+        Kind("lone_counter", "note", "a counter that nothing shares, named almost like another one"),
         Kind("uncounted_when_down", "warning", "a limit lets calls run when they cannot be counted"),
         Kind("free_failures", "note", "a limit gives back what failed calls took"),
         Kind("approval_without_ask", "warning", "`approval` in a rule that never asks for one"),

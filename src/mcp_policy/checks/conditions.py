@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from ..call import ToolCall
 from ..compiler import Tree
-from ..conditions import REQUIRE, WHEN, Condition, compile_condition
+from ..conditions import APPROVE_IF, DENY_IF, REQUIRE, WHEN, Condition, compile_condition
 from ..errors import readable
-from ..operators import AGAINST, ERRS, FAILS, HOLDS
+from ..operators import AGAINST, ERRS, FAILS, HOLDS, MASK
 from ..paths import parse_path
 from ..suggestions import hint
 from ..symbolic import possible
@@ -22,7 +23,8 @@ from .reading import Entry, Stated, Subject
 
 _HELD: Final = frozenset({HOLDS})
 _NOT_HELD: Final = frozenset({FAILS, AGAINST, ERRS})
-_TIME: Final = ("hour", "minute", "weekday")
+_TIME: Final = {"hour": range(24), "minute": range(60), "weekday": range(1, 8)}
+"""What `context.time` holds."""
 _MOST_TOGETHER: Final = 40
 _GUARDED: Final = re.compile(
     r"path|file|dir|folder|url|uri|host|domain|email|recipient|address|branch|ref|repo|bucket|table|schema|database|"
@@ -41,7 +43,7 @@ def check(subject: Subject) -> Iterator[Finding]:
             for found in _alone(one):
                 odd.add(one.pointer)
                 yield found
-            yield from _weak(one)
+            yield from _weak(entry, one)
         yield from _together(entry, [one for one in stated if one.pointer not in odd])
 
 
@@ -52,10 +54,11 @@ def _compiled(raw: Tree, kind: str) -> Condition:
 def _alone(stated: Stated) -> Iterator[Finding]:
     raw, kind = stated.raw, stated.kind
     steps = parse_path(raw["path"]).steps
-    if raw["path"].startswith("context.time.") and isinstance(steps[1], str) and steps[1] not in _TIME:
-        near = hint(steps[1], _TIME)
-        yield finding("unknown_time_field", stated.pointer, f"`context.time` has no `{readable(steps[1])}`", near)
-        return
+    if raw["path"].startswith("context.time.") and isinstance(steps[1], str):
+        unfit = list(_time(stated, steps[1]))
+        yield from unfit
+        if unfit:
+            return
     condition = _compiled(raw, kind)
     held = _HELD if kind == REQUIRE else frozenset({HOLDS, AGAINST})
     if not possible([(condition, held)], kind):
@@ -64,6 +67,23 @@ def _alone(stated: Stated) -> Iterator[Finding]:
         yield finding("cannot_hold", stated.pointer, f"{_said(raw)} {what}, so {_never(stated)}", _other(raw))
     elif not possible([(condition, _NOT_HELD - held)], kind):
         yield finding("always_holds", stated.pointer, f"{_said(raw)} holds for every call", "drop it")
+
+
+def _time(stated: Stated, field: str) -> Iterator[Finding]:
+    """Yield what is wrong with a condition on the time: the field, or that no time of the day or week meets it."""
+    if field not in _TIME:
+        near = hint(field, tuple(_TIME))
+        yield finding("unknown_time_field", stated.pointer, f"`context.time` has no `{readable(field)}`", near)
+    elif "value" in stated.raw and stated.raw["op"] != "exists":
+        condition = _compiled(stated.raw, stated.kind)
+        times = (ToolCall("tool", {}, context={"time": {field: number}}) for number in _TIME[field])
+        outcomes = {condition.outcome(call) & MASK for call in times}
+        bounds = f"it is {_TIME[field].start} to {_TIME[field].stop - 1}"
+        if HOLDS not in outcomes:
+            message = f"{_said(stated.raw)} holds at no time, so {_never(stated)}"
+            yield finding("cannot_hold", stated.pointer, message, bounds)
+        elif outcomes == {HOLDS}:
+            yield finding("always_holds", stated.pointer, f"{_said(stated.raw)} holds at every time", bounds)
 
 
 def _never(stated: Stated) -> str:
@@ -121,12 +141,25 @@ def _group(group: str, members: list[Stated]) -> Iterator[Finding]:
         what = _never(Stated({}, group, kind, group))
         yield finding("contradiction", clash[-1].pointer, f"{named} never hold together, so {what}", "correct one")
         return
-    for one, condition in compiled:
-        others = [(other, held) for rest, other in compiled if rest is not one]
-        same = [(other, codes) for other, codes in others if _touch(other, condition)]
-        if same and not possible([*same, (condition, _NOT_HELD - held)], kind):
+    for place, (one, condition) in enumerate(compiled):
+        same = [(other, held) for rest, other in compiled if rest is not one and _touch(other, condition)]
+        if (
+            same
+            and one.raw["op"] != "exists"  # says what absence means, though others imply it
+            and not possible([*same, (condition, _NOT_HELD - held)], kind)
+            and not (
+                kind != REQUIRE and _keeps_from_erring(condition, [rest for _, rest in compiled[place + 1 :]], kind)
+            )
+        ):
             yield finding("redundant_condition", one.pointer, f"{_said(one.raw)} follows from the others", "drop it")
             return
+
+
+def _keeps_from_erring(guard: Condition, later: list[Condition], kind: str) -> bool:
+    """Tell whether a later condition of the clause may err on what a condition stops at now."""
+    stopped = (guard, frozenset({FAILS}))
+    held = [(one, frozenset({HOLDS, AGAINST})) for one in later]
+    return any(possible([stopped, *held[:place], (one, frozenset({ERRS}))], kind) for place, one in enumerate(later))
 
 
 def _touch(one: Condition, other: Condition) -> bool:
@@ -145,18 +178,25 @@ def _clash(compiled: list[tuple[Stated, Condition]], held: frozenset[int], kind:
 # -- weaker than they look
 
 
-def _weak(stated: Stated) -> Iterator[Finding]:
+def _weak(entry: Entry, stated: Stated) -> Iterator[Finding]:
     raw = stated.raw
+    if stated.kind == WHEN and entry.rule.get("action", "allow") != "allow":
+        return  # what matches more, stops more
     path = parse_path(raw["path"])
-    if path.root != "args" or stated.kind not in (REQUIRE, WHEN):
+    if path.root != "args" or (stated.kind in (DENY_IF, APPROVE_IF)) is not (raw["op"] == "not_regex"):
         return
     name = next((step for step in reversed(path.steps) if isinstance(step, str)), "")
     value = raw.get("value")
-    if raw["op"] == "regex" and isinstance(value, str) and _GUARDED.search(name) and not _anchored(value):
+    if (
+        raw["op"] in ("regex", "not_regex")
+        and isinstance(value, str)
+        and _GUARDED.search(name)
+        and not _anchored(value)
+    ):
         yield finding(
             "unanchored_regex",
             f"{stated.pointer}/value",
-            f"`{readable(value)}` has to be found anywhere in `{raw['path']}`, so anything may stand around it",
+            f"`{readable(value)}` only has to be found somewhere in `{raw['path']}`: anything may stand around it",
             "write `^(?:…)$` around the whole pattern",
         )
     if raw["op"] == "starts_with" and isinstance(value, str):
@@ -170,8 +210,10 @@ def _weak(stated: Stated) -> Iterator[Finding]:
                 "use `host_in` with the host",
             )
         elif value.startswith("/"):
-            message = f"`{readable(value)}/../…` begins like it and leads elsewhere"
-            yield finding("path_prefix", stated.pointer, message, f'use `"op": "within", "value": "{value}"`')
+            folder = value.rstrip("/")
+            message = f"`{readable(folder)}/../…` begins like it and leads elsewhere"
+            fix = f'use `"op": "within", "value": "{readable(folder) or "/"}"`'
+            yield finding("path_prefix", stated.pointer, message, fix)
 
 
 def _anchored(pattern: str) -> bool:

@@ -1,7 +1,4 @@
-"""Conditions beside what the tools take: arguments that there are not, of other types, or that may be left out.
-
-What a schema leaves open (references, alternatives, further properties) is read as "anything": it proves nothing wrong.
-"""
+"""Conditions beside what the tools take: arguments that there are not, of other types, or that may be left out."""
 
 from __future__ import annotations
 
@@ -9,28 +6,20 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ..catalogue.definition import Definition
-from ..conditions import DENY_IF, REQUIRE
+from ..compiler import Tree
+from ..conditions import DENY_IF, REQUIRE, WHEN
 from ..errors import readable
-from ..operators import OPERATORS
+from ..operators import HOLDS, OPERATORS
 from ..paths import Path, Step, parse_path
 from ..suggestions import hint
-from ..values import equal
 from .codes import finding
 from .finding import Finding
 from .reading import Entry, Stated, Subject
+from .schemas import KINDS, Schema, Unknown, allows, kinds, reached
 
-_KINDS: Final[dict[str, tuple[type, ...]]] = {
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "array": (list,),
-    "object": (dict,),
-    "null": (),
-}
-_OPEN: Final = ("$ref", "anyOf", "oneOf", "allOf", "if", "not", "patternProperties", "$dynamicRef")
 _BOUNDING: Final = frozenset({"length_gte", "exists"})
 """Operators by which `deny_if` bounds what is given: what is left out is within the bound."""
+_RESTRICTING: Final = ("require", "deny_if", "approve_if", "rate_limit", "limits")
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -40,157 +29,158 @@ def check(subject: Subject) -> Iterator[Finding]:
         if not tools:
             continue
         stated = list(entry.conditions())
-        given = {one.raw["path"] for one in stated if one.raw["op"] == "exists"}
+        given = _said(entry, stated)
         for one in stated:
-            yield from _condition(one, tools, given)
+            path = parse_path(one.raw["path"])
+            unknown = list(_unknown(one, tools))
+            yield from unknown
+            if unknown or path.root != "args" or not path.steps:
+                continue
+            yield from _values(one, _schemas(path, tools))
+            if len(path.steps) == 1 and any(_may_lack(tool, path.steps[0], one) for tool in tools):
+                yield from _absent(entry, one, given)
         yield from _costs(entry, tools)
 
 
-def _condition(stated: Stated, tools: list[Definition], given: set[str]) -> Iterator[Finding]:
-    raw = stated.raw
-    for text, pointer in (
-        (raw["path"], f"{stated.pointer}/path"),
-        (raw.get("value_from"), f"{stated.pointer}/value_from"),
-    ):
-        path = parse_path(text) if text is not None else None
-        if path is not None and path.root == "args" and (unknown := _unknown(path, tools)) is not None:
-            yield finding("unknown_argument", pointer, *unknown)
+def _said(entry: Entry, stated: list[Stated]) -> set[str]:
+    """Return the paths of which a rule says what their absence means: it is denied, or asked for."""
+    required = {one.raw["path"] for one in stated if one.kind == REQUIRE}
+    return required | {one.raw["path"] for one in stated if one.raw["op"] == "exists"}
+
+
+# -- what there is
+
+
+def _unknown(stated: Stated, tools: list[Definition]) -> Iterator[Finding]:
+    for key in ("path", "value_from"):
+        text = stated.raw.get(key)
+        if text is not None and (said := _says_unknown(parse_path(text), tools)) is not None:
+            yield finding("unknown_argument", f"{stated.pointer}/{key}", *said)
             return
-    path = parse_path(raw["path"])
-    if path.root != "args" or not path.steps:
-        return
-    schemas = [schema for tool in tools if (schema := _schema(tool, path.steps)) is not None]
-    yield from _type(stated, schemas)
-    if "value" in raw:
-        yield from _values(stated, schemas)
-    optional = any(_is_optional(tool, path.steps[0]) for tool in tools)
-    if optional and raw["path"] not in given and len(path.steps) == 1:
-        yield from _absent(stated)
 
 
-def _unknown(path: Path, tools: list[Definition]) -> tuple[str, str] | None:
-    """Return what to say of a path that none of the tools has."""
-    key = path.steps[0] if path.steps else None
-    if not isinstance(key, str):
+def _says_unknown(path: Path, tools: list[Definition]) -> tuple[str, str] | None:
+    """Return what to say, and what to do, of a path that none of the tools has."""
+    if path.root != "args":
         return None
-    known: dict[str, None] = {}
+    found = [reached(tool.input_schema, path.steps) for tool in tools]
+    lacking = [one for one in found if isinstance(one, Unknown)]
+    if not lacking or len(lacking) < len(found):
+        return None
+    known = tuple(dict.fromkeys(key for one in lacking for key in one.known))
+    key = readable(lacking[0].key)
+    whose = f"`{readable(tools[0].name)}` has no" if len(tools) == 1 else f"none of the {len(tools)} tools has an"
+    fix = hint(lacking[0].key, known) if known else "it takes none"
+    return f"{whose} argument `{key}`", fix
+
+
+def _schemas(path: Path, tools: list[Definition]) -> list[Schema] | None:
+    """Return what an argument can be, in those of the tools that have it; None where one leaves that open."""
+    found: list[Schema] = []
     for tool in tools:
-        properties = tool.input_schema.get("properties")
-        open_ = any(word in tool.input_schema for word in _OPEN) or tool.input_schema.get(
-            "additionalProperties"
-        ) not in (
-            None,
-            False,
-        )
-        if not isinstance(properties, dict) or key in properties or (open_ and not properties):
+        there = reached(tool.input_schema, path.steps)
+        if there is None:
             return None
-        known.update(dict.fromkeys(properties))
-    whose = f"`{readable(tools[0].name)}`" if len(tools) == 1 else f"none of the {len(tools)} tools"
-    verb = "has no argument" if len(tools) == 1 else "has an argument"
-    fix = hint(key, tuple(known)) if known else "it takes no arguments"
-    return f"{whose} {verb} `{readable(key)}`", fix
+        found += [] if isinstance(there, Unknown) else there
+    return found or None
 
 
-def _schema(tool: Definition, steps: tuple[Step, ...]) -> dict[str, Any] | None:
-    """Return the schema of what a path leads to; None where the schema leaves that open."""
-    node: Any = tool.input_schema
-    for step in steps:
-        if not isinstance(node, dict) or any(word in node for word in _OPEN):
-            return None
-        if isinstance(step, str):
-            properties = node.get("properties")
-            node = properties.get(step) if isinstance(properties, dict) else None
-        else:
-            node = node.get("items")
-    return node if isinstance(node, dict) and not any(word in node for word in _OPEN) else None
+# -- types and values
 
 
-def _kinds(schema: dict[str, Any]) -> list[str] | None:
-    """Return the types that a schema names; None where it names none, or one that is not known."""
-    stated = schema.get("type")
-    named = [stated] if isinstance(stated, str) else stated
-    if not isinstance(named, list) or not all(isinstance(name, str) and name in _KINDS for name in named):
-        return None
-    return named
-
-
-def _type(stated: Stated, schemas: list[dict[str, Any]]) -> Iterator[Finding]:
-    """Yield that an operator takes none of the types that the arguments have."""
-    takes = OPERATORS[stated.raw["op"]].kinds
-    if not schemas or takes is None:
-        return
-    named: dict[str, None] = {}
-    for schema in schemas:
-        kinds = _kinds(schema)
-        if kinds is None or any(kind in takes for name in kinds for kind in _KINDS[name]):
-            return
-        named.update(dict.fromkeys(kinds))
-    types = " or ".join(f"`{name}`" for name in named)
-    yield finding(
-        "wrong_argument_type",
-        f"{stated.pointer}/op",
-        f"`{stated.raw['path']}` is {types}, and `{stated.raw['op']}` takes {OPERATORS[stated.raw['op']].takes}: "
-        "every call that gives it is denied",
-        "use an operator for its type",
-    )
-
-
-def _values(stated: Stated, schemas: list[dict[str, Any]]) -> Iterator[Finding]:
-    """Yield values to compare with that the schema allows in no call."""
+def _values(stated: Stated, schemas: list[Schema] | None) -> Iterator[Finding]:
+    """Yield that an operator never gets a type that it takes, and values that the schemas allow in no call."""
     raw = stated.raw
-    if raw["op"] not in ("eq", "neq", "in", "not_in") or not schemas:
+    if schemas is None:
         return
+    takes, named = OPERATORS[raw["op"]], _named(schemas)
+    if takes.kinds is not None and named and not any(kind in takes.kinds for name in named for kind in KINDS[name]):
+        yield finding(
+            "wrong_argument_type",
+            f"{stated.pointer}/op",
+            f"`{raw['path']}` is {_types(named)}, and `{raw['op']}` takes {takes.takes}: "
+            "every call that gives it is denied",
+            "use an operator for its type",
+        )
     several = raw["op"] in ("in", "not_in")
+    if "value" not in raw or raw["op"] not in ("eq", "neq", "in", "not_in"):
+        return
     for place, value in enumerate(raw["value"] if several else [raw["value"]]):
-        if not any(_allows(schema, value) for schema in schemas):
+        if not any(allows(schema, value) for schema in schemas):
             pointer = f"{stated.pointer}/value" + (f"/{place}" if several else "")
-            allowed = schemas[0].get("enum")
-            fix = _meant(value, allowed) if isinstance(allowed, list) else f"it is {schemas[0].get('type')}"
-            said = f"`{readable(str(value))}` is no value that `{raw['path']}` can have"
-            yield finding("value_never_given", pointer, said, fix)
+            message = f"`{readable(str(value))}` is no value that `{raw['path']}` can have"
+            yield finding("value_never_given", pointer, message, _meant(value, schemas))
 
 
-def _meant(value: Any, allowed: list[Any]) -> str:
-    known = tuple(one for one in allowed if isinstance(one, str))
-    return hint(value, known) if isinstance(value, str) and known else f"known here: {readable(str(allowed), 200)}"
+def _named(schemas: list[Schema]) -> list[str]:
+    """Return the types that values can have, besides null; none where one schema leaves that open."""
+    found: dict[str, None] = {}
+    for schema in schemas:
+        named = kinds(schema)
+        if named is None:
+            return []
+        found.update(dict.fromkeys(name for name in named if name != "null"))
+    return list(found)
 
 
-def _allows(schema: dict[str, Any], value: Any) -> bool:
-    """Tell whether a schema allows a value, as far as its type, `enum` and `const` say."""
-    if "const" in schema:
-        return equal(schema["const"], value)
-    if isinstance(schema.get("enum"), list):
-        return any(equal(one, value) for one in schema["enum"])
-    kinds = _kinds(schema)
-    if kinds is None:
+def _types(named: list[str]) -> str:
+    return " or ".join(f"`{name}`" for name in named)
+
+
+def _meant(value: Any, schemas: list[Schema]) -> str:
+    listed = [one for schema in schemas for one in schema.get("enum", []) if one is not None]
+    texts = tuple(one for one in listed if isinstance(one, str))
+    if isinstance(value, str) and texts:
+        return hint(value, texts)
+    return f"known here: {readable(str(listed), 200)}" if listed else f"it is {_types(_named(schemas))}"
+
+
+# -- absence
+
+
+def _may_lack(tool: Definition, key: Step, stated: Stated) -> bool:
+    """Tell whether a call may leave an argument out, and a condition then misses what the server makes of that."""
+    properties, required = (tool.input_schema.get(word) for word in ("properties", "required"))
+    if not isinstance(properties, dict) or key not in properties or (isinstance(required, list) and key in required):
+        return False
+    default = properties[key].get("default") if isinstance(properties[key], dict) else None
+    operator = OPERATORS[stated.raw["op"]]
+    if default is None or "value" not in stated.raw or stated.kind == REQUIRE:
         return True
-    types = {kind for name in kinds for kind in _KINDS[name]}
-    return type(value) in types or (type(value) is float and value.is_integer() and int in types)
+    fits = operator.kinds is None or type(default) in operator.kinds
+    return not fits or operator.make(stated.raw["value"])(default) == HOLDS
 
 
-def _is_optional(tool: Definition, key: Step) -> bool:
-    required = tool.input_schema.get("required")
-    properties = tool.input_schema.get("properties")
-    has = isinstance(properties, dict) and key in properties
-    return has and not (isinstance(required, list) and key in required)
-
-
-def _absent(stated: Stated) -> Iterator[Finding]:
+def _absent(entry: Entry, stated: Stated, given: set[str]) -> Iterator[Finding]:
     """Yield what leaving an argument out does, where the rule does not say."""
     raw, kind = stated.raw, stated.kind
-    negative = OPERATORS[raw["op"]].negative or "value_from" in raw
     if raw["op"] in _BOUNDING:
         return
     if kind == REQUIRE:
-        message = f"`{raw['path']}` is optional, and a call without it is denied"
-        yield finding("absence_denies", stated.pointer, message, "say so in a `reason`, or add an `exists` condition")
-    elif not negative:
-        what = {DENY_IF: "is not denied", "approve_if": "needs no approval"}.get(kind, "is not what the rule is for")
+        if not _has_reason(stated):
+            message = f"`{raw['path']}` is optional, and a call without it is denied"
+            yield finding("absence_denies", stated.pointer, message, "say in a `reason` that it has to be given")
+    elif raw["path"] not in given and not OPERATORS[raw["op"]].negative and "value_from" not in raw:
+        if kind == WHEN and not _restricts(entry.rule):
+            return
+        what = {DENY_IF: "is not denied", "approve_if": "needs no approval"}.get(kind, "gets around this rule")
         message = f"`{raw['path']}` is optional, and a call without it {what}"
         fix = (
-            f'say what absence means: add {{"path": "{raw["path"]}", "op": "exists", "value": false}}, or `require` it'
+            f'say what absence means: `require` it, or add {{"path": "{raw["path"]}", "op": "exists", "value": false}}'
         )
         yield finding("absence_allows", stated.pointer, message, fix)
+
+
+def _restricts(rule: Tree) -> bool:
+    """Tell whether a rule does more than list tools: then a call that it does not apply to may run for it."""
+    return rule.get("action", "allow") != "allow" or any(rule.get(key) for key in _RESTRICTING)
+
+
+def _has_reason(stated: Stated) -> bool:
+    return "reason" in stated.raw or "on_deny" in stated.raw
+
+
+# -- costs
 
 
 def _costs(entry: Entry, tools: list[Definition]) -> Iterator[Finding]:
@@ -200,17 +190,13 @@ def _costs(entry: Entry, tools: list[Definition]) -> Iterator[Finding]:
         if not isinstance(text, str):
             continue
         path = parse_path(text)
-        if path.root != "args":
+        said = _says_unknown(path, tools)
+        if said is not None:
+            yield finding("unknown_argument", f"{pointer}/cost", *said)
             continue
-        unknown = _unknown(path, tools)
-        if unknown is not None:
-            yield finding("unknown_argument", f"{pointer}/cost", *unknown)
-            continue
-        for schema in (schema for tool in tools if (schema := _schema(tool, path.steps)) is not None):
-            kinds = _kinds(schema)
-            fit = ("string", "array", "object") if isinstance(cost, dict) else ("integer", "number")
-            if kinds is not None and not set(kinds) & set(fit):
-                what = "a length" if isinstance(cost, dict) else "a number"
-                message = f"`{text}` is `{' or '.join(kinds)}`, and a cost is {what}: every call is denied"
-                yield finding("wrong_argument_type", f"{pointer}/cost", message, "name an argument that fits")
-                break
+        named = _named(_schemas(path, tools) or []) if path.root == "args" else []
+        fit = ("string", "array", "object") if isinstance(cost, dict) else ("integer", "number")
+        if named and not set(named) & set(fit):
+            what = "a length" if isinstance(cost, dict) else "a number"
+            message = f"`{text}` is {_types(named)}, and a cost is {what}: every call is denied"
+            yield finding("wrong_argument_type", f"{pointer}/cost", message, "name an argument that fits")

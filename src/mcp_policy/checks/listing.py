@@ -61,13 +61,13 @@ def _hidden(subject: Subject) -> Iterator[Finding]:
     for section in subject.sections:
         patterns = section.tree.get("hide", ())
         for place, text in enumerate(patterns):
-            if subject.tools is not None and not any(map(compile_pattern(text), subject.tools)):
+            if subject.is_whole(section) and not any(map(compile_pattern(text), subject.tools or ())):
                 yield _nothing(subject, text, below(section.pointer, "hide", place))
         for entry in subject.entries:
             if entry.group != "tools" or entry.rule.get("action") in ("deny", "hide"):
                 continue
             for place, text in enumerate(patterns):
-                if _within(entry.key, text) and entry.section in (section, subject.side.document.top):
+                if _within(entry.key, text) and section in (entry.section, subject.side.document.top):
                     yield finding(
                         "hidden_and_listed",
                         entry.pointer,
@@ -78,12 +78,9 @@ def _hidden(subject: Subject) -> Iterator[Finding]:
 
 
 def _keys(subject: Subject) -> Iterator[Finding]:
-    if subject.tools is None:
-        return
-    names = tuple(subject.tools)
-    for section in subject.sections:
+    for section in filter(subject.is_whole, subject.sections):
         for key in section.tools:
-            if not any(map(compile_pattern(key), names)):
+            if not any(map(compile_pattern(key), subject.tools or ())):
                 yield _nothing(subject, key, below(section.pointer, "tools", key))
 
 
@@ -100,15 +97,16 @@ def _nothing(subject: Subject, text: str, pointer: str) -> Finding:
 
 
 def _excepted(subject: Subject, entry: Entry) -> Iterator[Finding]:
+    key = entry.key if entry.group == "tools" else "*"
     for place, text in enumerate(entry.rule.get("except", ())):
         pointer = below(entry.pointer, "except", place)
-        if entry.group == "tools" and _within(entry.key, text):
-            message = f"`{readable(text)}` takes out all that `{readable(entry.key)}` is for: the rule never applies"
+        if _within(key, text):
+            message = f"`{readable(text)}` takes out all that the rule is for: it never applies"
             yield finding("never_applies", pointer, message, "narrow `except`, or drop the rule")
-        elif entry.group == "tools" and not _overlap(entry.key, text):
-            message = f"`{readable(text)}` is not among what `{readable(entry.key)}` is for"
+        elif not _overlap(key, text):
+            message = f"`{readable(text)}` is not among what `{readable(key)}` is for"
             yield finding("except_without_match", pointer, message, "drop it, or correct the name")
-        elif subject.tools is not None and not any(map(compile_pattern(text), subject.tools)):
+        elif subject.is_whole(entry.section) and not any(map(compile_pattern(text), subject.tools or ())):
             yield _nothing(subject, text, pointer)
 
 
@@ -136,17 +134,19 @@ def _shadowed(subject: Subject, entry: Entry) -> Iterator[Finding]:
         if (other.group == "all_tools" or (other.group == "tools" and _within(entry.key, other.key))) and not any(
             _overlap(entry.key, text) for text in left_out
         ):
+            what = "denies" if other.rule["action"] == "deny" else "hides"
             yield finding(
                 "shadowed_entry",
                 entry.pointer,
-                f"`{other.pointer}` denies all that this rule is for, and a denial wins",
+                f"`{other.pointer}` {what} all that this rule is for, and that wins",
                 f"add `{readable(entry.key)}` to the `except` of `{other.pointer}`, or drop this rule",
             )
             return
 
 
 def _denies_all(entry: Entry) -> bool:
-    return entry.rule.get("action") == "deny" and not entry.rule.get("when") and "mode" not in entry.rule
+    denies = entry.rule.get("action") in ("deny", "hide") and not entry.rule.get("when")
+    return denies and entry.rule.get("mode") != "shadow"
 
 
 def _empty(entry: Entry) -> Iterator[Finding]:

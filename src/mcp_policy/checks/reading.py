@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from ..catalogue.definition import Definition, Tool, read_definition
-from ..comparison.sides import Side
-from ..compiler import Section, Tree, spelt_out_limits
+from ..compiler import CATEGORIES, Document, Section, Tree, spelt_out_limits
 from ..conditions import APPROVE_IF, DENY_IF, REQUIRE, WHEN
 from ..errors import escape
-from ..patterns import compile_pattern, is_exact
+from ..evaluator import Plan
+from ..patterns import compile_pattern
 from ..policy import Policy
+from ..symbolic.atoms import Setting
 
 
 class Stated(NamedTuple):
@@ -75,14 +76,46 @@ def _items(item: Tree, pointer: str, kind: str) -> Iterator[Stated]:
         yield Stated(raw, f"{pointer}/conditions/{place}", kind, pointer)
 
 
+class Side:
+    """A document, indexed: what `comparison.sides` has of one, without an engine, which takes long to import."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.tree: Tree = policy._tree
+        self.document = Document(self.tree, lambda call: call.category if call.category in CATEGORIES else None)
+
+    @cached_property
+    def limits(self) -> dict[str, Tree]:
+        """Every limit of the document, spelt out, by its pointer."""
+        entries = (entry for section in self.all_sections() for entry in _entries(section))
+        return {pointer: raw for entry in entries for pointer, raw in entry.limits()}
+
+    def plan(self, setting: Setting) -> Plan:
+        """Return what the policy says in one setting."""
+        return self.document.plan(setting.tool, *self.document.variant(setting.call()))
+
+    def sections(self, server: str | None) -> list[Section]:
+        """Return the sections that a call to this server meets."""
+        own = self.document.servers.get(server) if server is not None else None
+        return [self.document.top, *([own] if own else [])]
+
+    def all_sections(self) -> list[Section]:
+        """Return every section."""
+        return [self.document.top, *self.document.servers.values()]
+
+
 class Subject:
     """A policy to check, and the tools of the server that it is for, where they are known."""
 
     def __init__(self, policy: Policy, tools: Iterable[Tool] | None, server: str | None) -> None:
         self.side = Side(policy)
-        self.tree: Tree = self.side.tree
+        self.tree = self.side.tree
         self.tools = None if tools is None else {tool.name: tool for tool in map(read_definition, tools)}
-        self.server = server
+        self.server = server if server is not None or tools is None else self._only_server()
+
+    def _only_server(self) -> str | None:
+        """Return the server that the whole document is for: it has a section, and nothing else lists tools."""
+        names = list(self.side.document.servers)
+        return names[0] if len(names) == 1 and not {"tools", "categories"} & self.tree.keys() else None
 
     @cached_property
     def entries(self) -> list[Entry]:
@@ -96,15 +129,19 @@ class Subject:
             return self.side.all_sections()
         return self.side.sections(self.server)
 
-    def names(self) -> Sequence[str]:
-        """Return the tools that are known: those of the server, else those that the document spells out."""
-        if self.tools is not None:
-            return list(self.tools)
-        return [key for section in self.sections for key in section.tools if is_exact(key)]
+    def is_met(self, section: Section) -> bool:
+        """Tell whether calls of the tools that are known meet a section."""
+        own = self.side.document.servers.get(self.server) if self.server is not None else None
+        return self.tools is not None and section in (self.side.document.top, own)
+
+    def is_whole(self, section: Section) -> bool:
+        """Tell whether the tools that are known are all that a section can be about."""
+        others = self.side.document.servers.keys() - {self.server}
+        return self.is_met(section) and not (section is self.side.document.top and others)
 
     def definitions(self, entry: Entry) -> list[Definition]:
         """Return the definitions of the tools that an entry is for by name."""
-        if entry.group != "tools" or self.tools is None:
+        if entry.group != "tools" or self.tools is None or not self.is_met(entry.section):
             return []
         return [tool for name, tool in self.tools.items() if entry.covers(name)]
 

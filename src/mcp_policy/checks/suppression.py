@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from ..document import scan
-from ..errors import PolicyError, Problem, ProblemCode, json_type
+from ..errors import PolicyError, Problem, ProblemCode, escape, json_type
 from ..suggestions import hint
 from .codes import CODES, finding
 from .finding import Finding
@@ -58,10 +58,10 @@ def read_suppressions(data: bytes) -> tuple[Suppression, ...]:
 
 
 def suppressed(
-    findings: Iterable[Finding], suppressions: Sequence[Suppression]
+    findings: Iterable[Finding], suppressions: Sequence[Suppression], *, tools: bool = True
 ) -> tuple[list[Finding], list[tuple[Finding, str]], list[Finding]]:
     """Return the findings that remain, those that are suppressed with the reason, and, as findings about the file of
-    suppressions, those that suppress nothing.
+    suppressions, those that suppress nothing. Without `tools`, a suppression of what is found only beside them waits.
     """
     remaining: list[Finding] = []
     lived_with: list[tuple[Finding, str]] = []
@@ -76,7 +76,7 @@ def suppressed(
     unused = [
         finding("unused_suppression", entry.place, f"nothing is found that `{entry.code}` would be about", "drop it")
         for entry in suppressions
-        if entry.place not in used
+        if entry.place not in used and (tools or not CODES[entry.code].tools)
     ]
     return remaining, lived_with, unused
 
@@ -120,4 +120,4 @@ _WHY: Final = {"reason": ": say why this is right here"}
 def _unknown(tree: dict[str, object], at: str, known: tuple[str, ...]) -> Iterator[Problem]:
     for key in tree:
         if key not in known:
-            yield Problem(f"{at}/{key}", ProblemCode.UNKNOWN_KEY, f"no such key; {hint(key, known)}")
+            yield Problem(f"{at}/{escape(key)}", ProblemCode.UNKNOWN_KEY, f"no such key; {hint(key, known)}")

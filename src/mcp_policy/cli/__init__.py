@@ -122,9 +122,21 @@ def _run(given: Sequence[str]) -> int:
         from mcp_policy.suggestions import hint
 
         parser.error(f"there is no command `{readable(given[0])}`: {hint(given[0], tuple(COMMANDS))}")
-    arguments = parser.parse_args(given)
+    own, behind = _divided(given)
+    arguments = parser.parse_args(own)
+    arguments.behind = behind
     status: int = load(arguments.command).run(arguments)
     return status
+
+
+def _divided(given: Sequence[str]) -> tuple[Sequence[str], list[str]]:
+    """Return the arguments, and the command behind `--tools-from --`, which argparse would take for more of them."""
+    for place, argument in enumerate(given[:-1]):
+        if argument == "--":
+            break
+        if argument == "--tools-from" and given[place + 1] == "--":
+            return given[: place + 1], list(given[place + 2 :])
+    return given, []
 
 
 def _listed() -> str:

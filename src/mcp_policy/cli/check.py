@@ -16,8 +16,7 @@ The exit status is 0, 2 if a file cannot be read, 3 if a policy is not valid, or
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     from mcp_policy.errors import Problem
 
 _SECONDS: Final = 30.0
+_WORSE: Final = (FINE, FOUND, INVALID)
+"""How one policy may end, from fine to worst: of several, the worst decides."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,34 +48,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, print and return the exit status."""
-    policies, command = _divided(arguments)
-    given = [arguments.tools is not None, arguments.server is not None, arguments.tools_from]
-    if sum(given) > 1:
+    if sum([arguments.tools is not None, arguments.server is not None, arguments.tools_from]) > 1:
         raise Stop(USAGE, "only one of --tools, --server and --tools-from says which tools there are")
-    if arguments.tools_from and not command:
+    if arguments.tools_from and not arguments.behind:
         raise Stop(USAGE, "--tools-from needs a command: `mcp-policy check POLICY --tools-from -- COMMAND...`")
-    server, tools = _tools(arguments, command)
+    server, tools = _tools(arguments, arguments.behind)
     found: list[FileFindings] = []
     status = FINE
-    for path in policies:
-        one, ended = _checked(path, server, tools)
+    for path in arguments.policies:
+        one, ended = _checked(path, server, tools, catalogued=arguments.server is not None)
         found += one
-        status = max(status, ended)
+        status = max(status, ended, key=_WORSE.index)
     write_findings(found, arguments.format, rules=_rules())
     return status
-
-
-def _divided(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
-    """Return the policies, and the command behind `--`, which the parser takes for more policies."""
-    policies: list[str] = arguments.policies
-    if not arguments.tools_from:
-        return policies, []
-    count = _behind_dashes(sys.argv if arguments.policies else [])
-    return (policies[: len(policies) - count], policies[len(policies) - count :]) if count else (policies, [])
-
-
-def _behind_dashes(argv: Sequence[str]) -> int:
-    return len(argv) - list(argv).index("--") - 1 if "--" in argv else 0
 
 
 # -- the tools
@@ -90,19 +76,19 @@ def _tools(arguments: argparse.Namespace, command: list[str]) -> tuple[str | Non
 
     try:
         if arguments.tools is not None:
-            listing = scan._from_file(arguments.tools, None)
+            listing = scan.from_file(arguments.tools, None)
         else:
             asked = argparse.Namespace(
                 tools=None, config=None, upstream=None, server_command=command, name=None, timeout=_SECONDS, env=[]
             )
-            (listing,) = scan._listings(asked, None)
-    except scan._UsageError as error:
+            (listing,) = scan.listings(asked, None)
+    except scan.UsageError as error:
         raise Stop(USAGE, *str(error).splitlines()) from None
     except ModuleNotFoundError:
         raise Stop(USAGE, "asking a server needs the MCP client: pip install 'mcp-policy[mcp]'") from None
     if listing.failure is not None:
         raise Stop(USAGE, f"the server gave no list of tools: {listing.failure}")
-    return None, list(listing.tools)
+    return listing.server, list(listing.tools)
 
 
 def _known(name: str) -> tuple[str, list[dict[str, Any]]]:
@@ -132,8 +118,13 @@ def _definition(name: str, parameters: Mapping[str, Any], hints: Mapping[str, bo
 # -- one policy
 
 
-def _checked(path: str, server: str | None, tools: list[Any] | None) -> tuple[list[FileFindings], int]:
-    """Return what was found in a policy and in its file of suppressions, and the exit status."""
+def _checked(
+    path: str, server: str | None, tools: list[Any] | None, *, catalogued: bool
+) -> tuple[list[FileFindings], int]:
+    """Return what was found in a policy and in its file of suppressions, and the exit status.
+
+    The name by which a server calls itself counts only where the policy, or the catalogue, knows it by that.
+    """
     from mcp_policy.checks import check, placed, suppressed
     from mcp_policy.errors import PolicyError
     from mcp_policy.policy import Policy, format_of
@@ -146,8 +137,9 @@ def _checked(path: str, server: str | None, tools: list[Any] | None) -> tuple[li
     except ImportError as error:
         raise Stop(USAGE, f"{shown(path)} cannot be read: {error}") from None
     beside, suppressions = _suppressions(path)
-    everything = placed(check(policy, tools, server=server), data, path)
-    remaining, lived_with, unused = suppressed(everything, suppressions)
+    known = server if catalogued or server in policy.document.get("servers", {}) else None
+    everything = placed(check(policy, tools, server=known), data, path)
+    remaining, lived_with, unused = suppressed(everything, suppressions, tools=tools is not None)
     found = [FileFindings(path, remaining, [Suppressed(*one) for one in lived_with])]
     if unused:
         found.append(FileFindings(beside, placed(unused, read_bytes(beside), beside)))

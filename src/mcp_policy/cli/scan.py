@@ -39,7 +39,7 @@ _AT_ONCE: Final = 4  # servers; each may start a package manager
 _FAILED, _USAGE, _DRIFTED = 1, 2, 4
 
 
-class _UsageError(Exception):
+class UsageError(Exception):
     """What was asked for cannot be done; the message is for people."""
 
 
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _FAILED
     try:
         return _run(arguments)
-    except _UsageError as error:
+    except UsageError as error:
         _say(str(error))
         return _USAGE
     except KeyboardInterrupt:
@@ -85,7 +85,7 @@ def _run(arguments: argparse.Namespace) -> int:
     lock = _tree(arguments.check) if arguments.check is not None else None
     if lock is not None:
         _check_lock(arguments.check, lock)
-    findings = _findings(_listings(arguments, lock), lock)
+    findings = _findings(listings(arguments, lock), lock)
     from ._findings import as_data, as_report
 
     write(as_report(findings), as_data(findings), arguments.format)
@@ -119,17 +119,17 @@ def _positive(text: str) -> float:
 def _check_arguments(arguments: argparse.Namespace) -> None:
     given = [arguments.server_command or None, arguments.upstream, arguments.config, arguments.tools]
     if sum(source is not None for source in given) != 1:
-        raise _UsageError("say what to scan: one of -- COMMAND, --upstream URL, --config FILE and --tools FILE")
+        raise UsageError("say what to scan: one of -- COMMAND, --upstream URL, --config FILE and --tools FILE")
     if arguments.header and arguments.upstream is None:
-        raise _UsageError("--header goes with --upstream")
+        raise UsageError("--header goes with --upstream")
     if arguments.config is None and arguments.env:
-        raise _UsageError("--env goes with --config; a COMMAND has the whole environment")
+        raise UsageError("--env goes with --config; a COMMAND has the whole environment")
     if arguments.config is not None and arguments.name is not None:
-        raise _UsageError("--name goes with one server; those in --config have names")
+        raise UsageError("--name goes with one server; those in --config have names")
     for option in ("write", "lock"):
         file = getattr(arguments, option)
         if file is not None and not arguments.force and Path(file).exists():
-            raise _UsageError(f"--{option}: `{file}` is there already; --force replaces it")
+            raise UsageError(f"--{option}: `{file}` is there already; --force replaces it")
 
 
 def _headers(texts: Sequence[str]) -> dict[str, str]:
@@ -137,7 +137,7 @@ def _headers(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise _UsageError("--header takes NAME=VALUE")  # the text itself may be a secret
+            raise UsageError("--header takes NAME=VALUE")  # the text itself may be a secret
         headers[name.strip()] = value.strip()
     return headers
 
@@ -150,7 +150,7 @@ def _tree(file: str) -> Any:
     try:
         return read(read_bytes(file))[0]
     except PolicyError as error:
-        raise _UsageError("\n".join(f"{file}:{problem}" for problem in error.problems)) from None
+        raise UsageError("\n".join(f"{file}:{problem}" for problem in error.problems)) from None
 
 
 def _check_lock(file: str, tree: object) -> None:
@@ -159,15 +159,16 @@ def _check_lock(file: str, tree: object) -> None:
     try:
         read_lock(tree)
     except ValueError as error:
-        raise _UsageError(f"`{file}`: {error}") from None
+        raise UsageError(f"`{file}`: {error}") from None
 
 
 # -- the servers
 
 
-def _listings(arguments: argparse.Namespace, lock: Any) -> tuple[Listing, ...]:
+def listings(arguments: argparse.Namespace, lock: Any) -> tuple[Listing, ...]:
+    """Return what the servers list that were asked for. Raises `UsageError`."""
     if arguments.tools is not None:
-        return (_from_file(arguments.tools, arguments.name),)
+        return (from_file(arguments.tools, arguments.name),)
     servers = _servers(arguments)
     with _interruptible(), _quiet():
         listings = asyncio.run(_ask(servers, arguments.timeout))
@@ -195,7 +196,7 @@ def _servers(arguments: argparse.Namespace) -> tuple[Server, ...]:
     try:
         return from_config(_tree(arguments.config), os.environ, file.parent, more)
     except ValueError as error:
-        raise _UsageError(f"`{file}`: {error}") from None
+        raise UsageError(f"`{file}`: {error}") from None
 
 
 async def _ask(servers: Sequence[Server], seconds: float) -> tuple[Listing, ...]:
@@ -206,7 +207,8 @@ async def _ask(servers: Sequence[Server], seconds: float) -> tuple[Listing, ...]
         return await list_all(servers, seconds=seconds, at_once=_AT_ONCE, report=report)
 
 
-def _from_file(file: str, name: str | None) -> Listing:
+def from_file(file: str, name: str | None) -> Listing:
+    """Return the list of tools in a file. Raises `UsageError`."""
     from ._listing import Listing, ListingError, check
 
     tree = _tree(file)
@@ -214,14 +216,14 @@ def _from_file(file: str, name: str | None) -> Listing:
     if isinstance(tree, dict) and isinstance(tree.get("result"), dict):  # the whole answer
         tree = tree["result"]
     if isinstance(tree, dict) and tree.get("nextCursor") is not None:
-        raise _UsageError(
+        raise UsageError(
             f"`{file}`: has a `nextCursor`: its list is not whole; put the tools of all pages into one list"
         )
     tools: Any = tree.get("tools") if isinstance(tree, dict) else tree
     try:
         check(tools)
     except ListingError as error:
-        raise _UsageError(f"`{file}`: {error}") from None
+        raise UsageError(f"`{file}`: {error}") from None
     server = name or (said if isinstance(said, str) and said else Path(file).stem)
     return Listing(server, tuple(tools))
 
@@ -308,7 +310,7 @@ def _policy(arguments: argparse.Namespace, findings: Findings) -> Policy:
         ]
         return parts[0] if len(parts) == 1 else merge(parts, listing="any")
     except ValueError as error:
-        raise _UsageError(f"no policy can be written: {error}") from None
+        raise UsageError(f"no policy can be written: {error}") from None
 
 
 def _put(file: str, text: str, *, force: bool) -> None:
@@ -326,9 +328,9 @@ def _put(file: str, text: str, *, force: bool) -> None:
         else:
             os.link(partial, path)  # fails where something is there already
     except FileExistsError:
-        raise _UsageError(f"`{file}` cannot be written: it is there already; --force replaces it") from None
+        raise UsageError(f"`{file}` cannot be written: it is there already; --force replaces it") from None
     except OSError as error:
-        raise _UsageError(f"`{file}` cannot be written: {error.strerror or error}") from None
+        raise UsageError(f"`{file}` cannot be written: {error.strerror or error}") from None
     finally:
         if partial is not None:
             Path(partial).unlink(missing_ok=True)
