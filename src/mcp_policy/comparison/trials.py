@@ -21,7 +21,7 @@ _IDENTITIES: Final[dict[str, Subject]] = {
 }
 _LONGEST: Final = 2_000
 _MANY: Final = 100
-_MOST_TRIED: Final = 60_000
+_MOST_TRIED: Final = 20_000
 """Most calls that are made in one comparison; what is not known then stays so."""
 
 

@@ -13,6 +13,7 @@ Make = Callable[[int], ToolCall]
 
 _MOST_TIMES: Final = 400
 _MOST_ROTATED: Final = 400
+_MOST_STEPS: Final = 1_200
 _RUNS: Final = {Effect.ALLOW: 2, Effect.APPROVE: 1}
 
 
@@ -123,7 +124,7 @@ def repeated(
             if not less.admits(call, size, failed=failed):
                 return _confirmed(benches, steps, looser=looser, failed=failed)
             size *= 2
-            if len(steps) > 20 * _MOST_TIMES:
+            if len(steps) > _MOST_STEPS:
                 return None
     return None
 

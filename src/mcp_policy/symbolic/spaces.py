@@ -18,13 +18,16 @@ from ..paths import OPEN_ROOTS, STAR, Step
 from ..values import is_number
 from .atoms import Atom, Subject
 from .numbers import around
-from .strings import Strings, strings
+from .strings import Strings, one_by_one, strings
 
 Outcomes: TypeAlias = tuple[int, ...]
 Embed: TypeAlias = Callable[[Any], ToolCall]
 
 MOST: Final = 2_000
 """Most combinations that are looked at for one value."""
+
+_MOST_CONDITIONS: Final = 60
+"""Most conditions on one value that are looked at together."""
 
 _LONGEST_LIST: Final = 200
 _LONGEST_ALONE: Final = 20_001
@@ -206,6 +209,11 @@ def _constants(atoms: Iterable[Atom]) -> Iterator[Any]:
 
 def _texts(node: _Node, found: _Found, constants: list[Any]) -> None:
     named = [value for value in constants if type(value) is str]
+    if len(node.own) > _MOST_CONDITIONS:
+        found.doubt(node.own, "too many conditions on one text", texts=True)
+        for text in (*named, *one_by_one(node.own)):
+            found.note(text)
+        return
     answer: Strings = strings(node.own, named)
     for text in answer.texts:
         found.note(text)

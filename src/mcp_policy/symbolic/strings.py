@@ -65,6 +65,17 @@ def strings(atoms: Iterable[Atom], constants: list[str]) -> Strings:
     return answer
 
 
+def one_by_one(atoms: Iterable[Atom]) -> Iterator[str]:
+    """Yield texts that each pattern by itself matches, and does not."""
+    for atom in atoms:
+        try:
+            tree = tree_of(atom)
+        except Undecided:
+            continue
+        if tree is not None:
+            yield from _walked((tree,), frozenset()).found.values()
+
+
 def _sizes_alone(atoms: list[Atom], sizes: list[Atom]) -> bool:
     """Tell whether nothing is asked of a text but how long it is."""
     texts_too = [atom for atom in atoms if atom.op not in _SIZES and atom.op != "exists"]
