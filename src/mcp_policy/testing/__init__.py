@@ -1,8 +1,10 @@
 """Testing policies: case files, matchers and coverage, for `mcp-policy test`, pytest and unittest alike.
 
 `check_file(path)` runs a case file and raises `AssertionError` with what differs; `read_cases` and `run_case` do the
-same case by case; `Coverage` collects what they reach. Nothing is imported before it is asked for: the pytest plugin
-lives here, and a run that uses no policy must not pay for one.
+same case by case; `Coverage` collects what they reach. `allowed()`, `denied(...)`, `limited(...)` and
+`approval_required(...)` are what a decision is compared with, `assert_allowed(engine, call)` and so on the same for
+unittest. Nothing is imported before it is asked for: the pytest plugin lives here, and a run that uses no policy must
+not pay for one.
 """
 
 from __future__ import annotations
@@ -13,10 +15,37 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from .cases import Case, CaseFile, CaseFileError, read_cases
     from .coverage import Coverage
+    from .matchers import (
+        allowed,
+        approval_required,
+        assert_allowed,
+        assert_approval_required,
+        assert_denied,
+        assert_limited,
+        denied,
+        limited,
+    )
     from .report import Failure
     from .running import check_file, run_case
 
-__all__ = ["Case", "CaseFile", "CaseFileError", "Coverage", "Failure", "check_file", "read_cases", "run_case"]
+__all__ = [
+    "Case",
+    "CaseFile",
+    "CaseFileError",
+    "Coverage",
+    "Failure",
+    "allowed",
+    "approval_required",
+    "assert_allowed",
+    "assert_approval_required",
+    "assert_denied",
+    "assert_limited",
+    "check_file",
+    "denied",
+    "limited",
+    "read_cases",
+    "run_case",
+]
 
 _HOMES: Final = {
     "Case": "cases",
@@ -24,7 +53,15 @@ _HOMES: Final = {
     "CaseFileError": "cases",
     "Coverage": "coverage",
     "Failure": "report",
+    "allowed": "matchers",
+    "approval_required": "matchers",
+    "assert_allowed": "matchers",
+    "assert_approval_required": "matchers",
+    "assert_denied": "matchers",
+    "assert_limited": "matchers",
     "check_file": "running",
+    "denied": "matchers",
+    "limited": "matchers",
     "read_cases": "cases",
     "run_case": "running",
 }
