@@ -14,6 +14,7 @@ could not be decided; the default), `any` (they are not equal).
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -58,9 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Compare, print and return the exit status."""
     old, new = read_policy(arguments.old), read_policy(arguments.new)
-    from mcp_policy.comparison import compare
-
-    found = compare(old.policy, new.policy)
+    found = _compared(old, new)
     failing = _fails(found, arguments.fail_on)
     if arguments.format == "json":
         write_text(json.dumps(_data(found), indent=2) + "\n")
@@ -71,6 +70,16 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         write_lines(_pretty(found, old, new))
     return REFUSED if failing else FINE
+
+
+def _compared(old: PolicyFile, new: PolicyFile) -> Comparison:
+    from mcp_policy.comparison import compare
+
+    gc.disable()  # what is made is kept until the end: looking for garbage would take half of the time
+    try:
+        return compare(old.policy, new.policy)
+    finally:
+        gc.enable()
 
 
 def _fails(found: Comparison, on: str) -> bool:
