@@ -15,14 +15,14 @@ import mcp_policy.testing
 from mcp_policy import Decision, Effect, Policy, PolicyEngine, Principal, Reason, ReasonCode, ToolCall
 from mcp_policy.testing import (
     allowed,
-    approval_required,
     assert_allowed,
-    assert_approval_required,
     assert_denied,
     assert_limited,
+    assert_needs_approval,
     denied,
     limited,
     matchers,
+    needs_approval,
 )
 
 POLICY = Policy.model_validate(
@@ -97,8 +97,8 @@ FAILED = Decision(Effect.DENY, (Reason(ReasonCode.INTERNAL_ERROR, "the policy co
         (LIMITED, limited(retry_after=pytest.approx(59, abs=2))),
         (LIMITED, limited(retry_after=Fraction(60))),
         (decision("buy", amount=2), limited(retry_after=None)),
-        (WAITS, approval_required()),
-        (WAITS, approval_required(code="approval_required", rule=APPROVE_IF)),
+        (WAITS, needs_approval()),
+        (WAITS, needs_approval(code="approval_required", rule=APPROVE_IF)),
     ],
 )
 def test_a_matcher_equals_a_decision_from_either_side(found: Decision, matcher: Any) -> None:
@@ -131,7 +131,7 @@ def test_a_matcher_equals_a_decision_from_either_side(found: Decision, matcher: 
         (decision("buy", amount=2), limited(retry_after=0), ["retry_after"]),
         (RUNS, limited(retry_after=0), ["effect", "retry_after"]),
         (WAITS, denied(), ["effect"]),
-        (WAITS, approval_required(code="approval_expired"), ["code"]),
+        (WAITS, needs_approval(code="approval_expired"), ["code"]),
         (Decision(Effect.DENY, ()), denied(code="require", rule=REQUIRE), ["code", "rule"]),
     ],
 )
@@ -240,7 +240,7 @@ def test_a_matcher_has_no_hash() -> None:
         (allowed(would_be=Effect.DENY), 'allowed(would_be="deny")'),
         (denied(code="require", rule='/tools/"x"'), r'denied(code="require", rule="/tools/\"x\"")'),
         (limited(retry_after=12), "limited(retry_after=12)"),
-        (approval_required(rule="/tools/x"), 'approval_required(rule="/tools/x")'),
+        (needs_approval(rule="/tools/x"), 'needs_approval(rule="/tools/x")'),
     ],
 )
 def test_a_matcher_reads_as_it_is_written(matcher: Any, text: str) -> None:
@@ -273,7 +273,7 @@ def test_matchers_stand_in_lists() -> None:
         (denied, {"code": "rate_limited"}, "`rate_limited` is a code of `limited()`, never of `denied()`"),
         (denied, {"code": "allowed"}, "`allowed` is a code of `allowed()`, never of `denied()`"),
         (limited, {"code": "require"}, "`require` is a code of `denied()`, never of `limited()`"),
-        (approval_required, {"code": "approved"}, "`approved` is a code of `allowed()`, never of `approval_required()`"),
+        (needs_approval, {"code": "approved"}, "`approved` is a code of `allowed()`, never of `needs_approval()`"),
         (allowed, {"code": "alowed"}, "`alowed` is no reason code; did you mean `allowed`?"),
         (allowed, {"would_be": "denied"}, "`denied` is no effect; did you mean `deny`?"),
         (denied, {"rule": ""}, "found the string `` as `rule`, expected a JSON Pointer"),
@@ -306,7 +306,7 @@ def test_what_is_of_no_use_is_refused(make: Any, options: dict[str, Any], messag
 
 
 def test_every_code_has_one_effect() -> None:
-    makers = {"deny": denied, "limit": limited, "approve": approval_required}
+    makers = {"deny": denied, "limit": limited, "approve": needs_approval}
     for code in ReasonCode:
         assert allowed(code=code).text == f'allowed(code="{code}")'  # in shadow mode
         taken = []
@@ -331,7 +331,7 @@ class AsUnittest(unittest.TestCase):
         assert_allowed(one, PAY)
         assert_limited(one, PAY, retry_after=60, rule=LIMIT)
         assert_denied(one, ToolCall("pay", {"amount": 101}), code="require", rule=REQUIRE)
-        waiting = assert_approval_required(engine(), ToolCall("pay", {"amount": 60}), rule=APPROVE_IF)
+        waiting = assert_needs_approval(engine(), ToolCall("pay", {"amount": 60}), rule=APPROVE_IF)
         assert waiting.approval is not None
 
 
@@ -348,7 +348,7 @@ def test_the_functions_are_for_unittest() -> None:
         (assert_allowed, {"code": "allowed"}, 'allowed(code="allowed")'),
         (assert_denied, {"code": "deny_if", "rule": DENY_IF}, f'denied(code="deny_if", rule="{DENY_IF}")'),
         (assert_limited, {"retry_after": 60}, "limited(retry_after=60)"),
-        (assert_approval_required, {"rule": APPROVE_IF}, f'approval_required(rule="{APPROVE_IF}")'),
+        (assert_needs_approval, {"rule": APPROVE_IF}, f'needs_approval(rule="{APPROVE_IF}")'),
     ],
 )
 def test_they_raise_what_the_matcher_would_say(check: Any, options: dict[str, Any], expected: str) -> None:
@@ -362,12 +362,31 @@ def test_they_raise_what_the_matcher_would_say(check: Any, options: dict[str, An
     ]
 
 
-@pytest.mark.parametrize("call", ["drop_tables", None, {"tool": "pay"}])
-def test_what_is_no_call_is_not_taken_for_denied(call: Any, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(TypeError, match=f"`call` has to be a `ToolCall`, not {type(call).__name__}"):
+@pytest.mark.parametrize(
+    ("call", "kind"), [("drop_tables", "a `str`"), (None, "no call"), ({"tool": "pay"}, "a `dict`")]
+)
+def test_what_is_no_call_is_not_taken_for_denied(call: Any, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    said = f"found a `PolicyEngine` and {kind}; pass a `Decision`, or an engine and a `ToolCall`"
+    with pytest.raises(TypeError, match=f"^{re.escape(said)}$"):
         assert_denied(engine(), call)
     with caplog.at_level(logging.CRITICAL, "mcp_policy"):
         assert engine().authorize(call) != denied()
+
+
+def test_they_take_decisions_as_well() -> None:
+    assert assert_denied(DENIED, code="require") is DENIED
+    assert assert_limited(LIMITED, retry_after=60) is LIMITED
+    with pytest.raises(AssertionError, match=re.escape("expected allowed()\n- effect: allow\n+ effect: deny\n")):
+        assert_allowed(DENIED)
+    with pytest.raises(TypeError, match="a `Decision` is about its call already"):
+        assert_allowed(RUNS, PAY)
+
+
+def test_what_was_not_awaited_is_refused() -> None:
+    waiting: Any = _answer()
+    with pytest.raises(TypeError, match="found a `coroutine` and no call"):
+        assert_allowed(waiting)
+    assert assert_allowed(asyncio.run(waiting)) is RUNS
 
 
 def test_the_package_exports_what_tests_use() -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mcp_policy.testing import cases, coverage, matchers, running  # noqa: F401  # loaded once for all runs in this process
-from mcp_policy.testing.plugin import SUFFIXES, PolicyClock, pytest_assertrepr_compare
+from mcp_policy.testing.fixtures import PolicyClock
+from mcp_policy.testing.plugin import SUFFIXES, pytest_assertrepr_compare
 
 pytest_plugins = ["pytester"]
 
@@ -41,7 +41,7 @@ CASES: dict[str, Any] = {
 START = """
 import pytest
 from mcp_policy import ToolCall
-from mcp_policy.testing import allowed, approval_required, denied, limited
+from mcp_policy.testing import allowed, denied, limited, needs_approval
 
 pytestmark = pytest.mark.policy("policy.json")
 PAY = ToolCall("pay", {"amount": 1})
@@ -109,18 +109,25 @@ def test_a_run_without_a_policy_imports_none(folder: Folder) -> None:
     )
     printed = run_python(folder.path, "-m", "pytest", "-p", "mcp_policy.testing.plugin", "-s")
     assert "1 failed, 1 passed" in printed
-    assert "HELD ['mcp_policy', 'mcp_policy.testing', 'mcp_policy.testing.plugin']" in printed
+    parts = [f"mcp_policy.testing.{name}" for name in ("fixtures", "places", "plugin", "reached")]
+    assert f"HELD {['mcp_policy', 'mcp_policy.testing', *parts]}" in printed
 
 
-def test_the_plugin_brings_nothing_but_itself_to_pytest() -> None:
-    program = "import sys, pytest\nbefore = set(sys.modules)\nimport mcp_policy.testing.plugin\nprint(set(sys.modules) - before)"
-    done = run_python(Path.cwd(), "-c", program)
-    assert eval(done) == {"mcp_policy", "mcp_policy.testing", "mcp_policy.testing.plugin"}
+def test_the_plugin_itself_needs_the_standard_library_only() -> None:
+    program = (
+        "import sys\nbefore = set(sys.modules)\nimport mcp_policy.testing.plugin\nprint(set(sys.modules) - before)"
+    )
+    found = {name.partition(".")[0] for name in eval(run_python(Path.cwd(), "-c", program))}
+    assert found - sys.stdlib_module_names == {"mcp_policy"}
 
 
-def test_pytest_finds_the_plugin_by_itself() -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["entry-points"]["pytest11"] == {"mcp_policy": "mcp_policy.testing.plugin"}
+def test_its_parts_bring_nothing_but_themselves_to_pytest() -> None:
+    program = (
+        "import sys, pytest\nbefore = set(sys.modules)\n"
+        "from mcp_policy.testing import fixtures, items, plugin, reached\nprint(set(sys.modules) - before)"
+    )
+    found = {name.partition(".")[0] for name in eval(run_python(Path.cwd(), "-c", program))}
+    assert found == {"mcp_policy"}
 
 
 def test_the_suffixes_are_those_of_case_files() -> None:
@@ -581,7 +588,7 @@ def test_b(policy_engine):
         "coverage of policy.json: 5 of 6 outcomes, 83.3 %",
         "  /hide/0: hides `debug_*`: never matches",
     ]
-    assert "written: __snapshots__/test_it/test_a.snap" in told(result)
+    assert "written: __policy_snapshots__/test_it/test_a.json" in told(result)
 
 
 # -- snapshots
@@ -591,11 +598,16 @@ def test_table(policy_engine, policy_snapshot):
     policy_snapshot(policy_engine, [PAY, DEAR])
 """
 KEPT = """\
-# What a policy decides, written by `pytest --policy-update`. Review a change here as one of the policy.
-pay {"amount": 1}
-  allow: allowed at /tools/pay
-pay {"amount": 101}
-  deny: require at /tools/pay/require/0
+[
+  {
+    "call": {"tool": "pay", "arguments": {"amount": 1}},
+    "decision": {"effect": "allow", "codes": ["allowed"], "rules": ["/tools/pay"]}
+  },
+  {
+    "call": {"tool": "pay", "arguments": {"amount": 101}},
+    "decision": {"effect": "deny", "codes": ["require"], "rules": ["/tools/pay/require/0"]}
+  }
+]
 """
 
 
@@ -604,10 +616,10 @@ def test_a_missing_snapshot_fails(folder: Folder) -> None:
     result = folder.run()
     result.assert_outcomes(failed=1)
     assert (
-        "there is no snapshot `__snapshots__/test_it/test_table.snap` yet: write it with `--policy-update`, and read it\n"
+        "there is no snapshot `__policy_snapshots__/test_it/test_table.json` yet: write it with `--policy-update`, and read it\n"
         in told(result)
     )
-    assert not (folder.path / "__snapshots__").exists()
+    assert not (folder.path / "__policy_snapshots__").exists()
 
 
 def test_a_snapshot_is_written_once_and_then_compared(folder: Folder) -> None:
@@ -615,8 +627,8 @@ def test_a_snapshot_is_written_once_and_then_compared(folder: Folder) -> None:
     folder.test(TABLE, "sub/test_it.py")
     result = folder.run("--policy-update")
     result.assert_outcomes(passed=1)
-    assert "written: sub/__snapshots__/test_it/test_table.snap" in told(result)
-    file = folder.path / "sub/__snapshots__/test_it/test_table.snap"
+    assert "written: sub/__policy_snapshots__/test_it/test_table.json" in told(result)
+    file = folder.path / "sub/__policy_snapshots__/test_it/test_table.json"
     assert file.read_text(encoding="utf-8") == KEPT
     folder.run().assert_outcomes(passed=1)
     result = folder.run("--policy-update")
@@ -626,23 +638,29 @@ def test_a_snapshot_is_written_once_and_then_compared(folder: Folder) -> None:
 
 def test_a_decision_that_changed_is_told_as_a_diff(folder: Folder) -> None:
     folder.test(TABLE)
-    file = folder.write("__snapshots__/test_it/test_table.snap", KEPT)
+    file = folder.write("__policy_snapshots__/test_it/test_table.json", KEPT)
     folder.write("policy.json", json.dumps(POLICY).replace('"value": 100', '"value": 1000'))
     result = folder.run()
     result.assert_outcomes(failed=1)
     text = told(result)
     assert (
-        "decisions differ from the snapshot `__snapshots__/test_it/test_table.snap`; "
+        "decisions differ from the snapshot `__policy_snapshots__/test_it/test_table.json`; "
         "if they are right, write it with `--policy-update`\n"
-        ' pay {"amount": 101}\n'
-        "-  deny: require at /tools/pay/require/0\n"
-        "+  allow: allowed at /tools/pay\n"
+        'pay {"amount": 101}\n'
+        "  - effect: deny\n"
+        "  + effect: allow\n"
+        "  - codes: require\n"
+        "  + codes: allowed\n"
+        "  - rules: /tools/pay/require/0\n"
+        "  + rules: /tools/pay\n"
         "=====" in text
     )
-    assert "plugin.py" not in text
+    assert "fixtures.py" not in text
     assert file.read_text(encoding="utf-8") == KEPT
     folder.run("--policy-update").assert_outcomes(passed=1)
-    assert file.read_text(encoding="utf-8") == KEPT.replace("deny: require", "allow: allowed").replace("/require/0", "")
+    assert file.read_text(encoding="utf-8") == KEPT.replace(
+        '"deny", "codes": ["require"]', '"allow", "codes": ["allowed"]'
+    ).replace("/require/0", "")
 
 
 def test_each_test_and_each_of_its_tables_has_its_own_file(folder: Folder) -> None:
@@ -654,7 +672,7 @@ class TestIt:
         policy_snapshot(policy_engine, [call, call])
 """)
     folder.run("--policy-update").assert_outcomes(passed=2)
-    files = sorted(path.name for path in (folder.path / "__snapshots__/test_it").iterdir())
+    files = sorted(path.name for path in (folder.path / "__policy_snapshots__/test_it").iterdir())
     assert len(files) == 4
     assert all(name.startswith("TestIt.test_table-a-b-") for name in files)
     folder.run().assert_outcomes(passed=2)
@@ -662,17 +680,31 @@ class TestIt:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"\xff\xfe", "codec can't decode byte"), (None, "cannot be read: is a directory")],
+    [
+        (b"\xff\xfe", "'utf-8' codec can't decode byte"),
+        (b"<<<<<<< ours\n[]\n", "Expecting value: line 1 column 1"),
+        (b'{"call": {}}', "expected a list of objects with `call` and `decision`"),
+    ],
 )
-def test_a_snapshot_that_cannot_be_read_fails(folder: Folder, content: bytes | None, said: str) -> None:
+def test_a_snapshot_that_is_none_fails_until_it_is_written_anew(folder: Folder, content: bytes, said: str) -> None:
     folder.test(TABLE)
-    file = folder.path / "__snapshots__/test_it/test_table.snap"
-    file.parent.mkdir(parents=True)
-    file.mkdir() if content is None else file.write_bytes(content)
+    file = folder.write("__policy_snapshots__/test_it/test_table.json", "")
+    file.write_bytes(content)
+    result = folder.run()
+    result.assert_outcomes(failed=1)
+    assert f"the snapshot `__policy_snapshots__/test_it/test_table.json` cannot be read: {said}" in told(result)
+    assert "Traceback" not in told(result)
+    folder.run("--policy-update").assert_outcomes(passed=1)
+    assert file.read_text(encoding="utf-8") == KEPT
+
+
+def test_a_snapshot_that_cannot_be_read_fails(folder: Folder) -> None:
+    folder.test(TABLE)
+    (folder.path / "__policy_snapshots__/test_it/test_table.json").mkdir(parents=True)
     for options in ([], ["--policy-update"]):
         result = folder.run(*options)
         result.assert_outcomes(failed=1)
-        assert "the snapshot `__snapshots__/test_it/test_table.snap` cannot be read: " in told(result)
+        said = "the snapshot `__policy_snapshots__/test_it/test_table.json` cannot be read: is a directory"
         assert said in told(result)
         assert "Traceback" not in told(result)
 

@@ -2,7 +2,7 @@
 
 `check_file(path)` runs a case file and raises `AssertionError` with what differs; `read_cases` and `run_case` do the
 same case by case; `Coverage` collects what they reach. `allowed()`, `denied(...)`, `limited(...)` and
-`approval_required(...)` are what a decision is compared with, `assert_allowed(engine, call)` and so on the same for
+`needs_approval(...)` are what a decision is compared with, `assert_allowed(engine, call)` and so on the same for
 unittest. Nothing is imported before it is asked for: the pytest plugin lives here, and a run that uses no policy must
 not pay for one.
 """
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from .coverage import Coverage
     from .matchers import (
         allowed,
-        approval_required,
         assert_allowed,
-        assert_approval_required,
         assert_denied,
         assert_limited,
+        assert_needs_approval,
         denied,
         limited,
+        needs_approval,
     )
     from .report import Failure
     from .running import check_file, run_case
@@ -35,14 +35,14 @@ __all__ = [
     "Coverage",
     "Failure",
     "allowed",
-    "approval_required",
     "assert_allowed",
-    "assert_approval_required",
     "assert_denied",
     "assert_limited",
+    "assert_needs_approval",
     "check_file",
     "denied",
     "limited",
+    "needs_approval",
     "read_cases",
     "run_case",
 ]
@@ -54,14 +54,14 @@ _HOMES: Final = {
     "Coverage": "coverage",
     "Failure": "report",
     "allowed": "matchers",
-    "approval_required": "matchers",
     "assert_allowed": "matchers",
-    "assert_approval_required": "matchers",
     "assert_denied": "matchers",
     "assert_limited": "matchers",
+    "assert_needs_approval": "matchers",
     "check_file": "running",
     "denied": "matchers",
     "limited": "matchers",
+    "needs_approval": "matchers",
     "read_cases": "cases",
     "run_case": "running",
 }

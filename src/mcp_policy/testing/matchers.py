@@ -29,7 +29,7 @@ _NAMES: Final = {
     Effect.ALLOW: "allowed",
     Effect.DENY: "denied",
     Effect.LIMIT: "limited",
-    Effect.APPROVE: "approval_required",
+    Effect.APPROVE: "needs_approval",
 }
 _EFFECTS: Final = {
     **dict.fromkeys((ReasonCode.ALLOWED, ReasonCode.DEFAULT_ALLOW, ReasonCode.APPROVED), Effect.ALLOW),
@@ -143,7 +143,7 @@ def limited(*, retry_after: object = ..., code: str | None = None, rule: str | N
     return Matcher(Effect.LIMIT, stated)
 
 
-def approval_required(*, code: str | None = None, rule: str | None = None) -> Matcher:
+def needs_approval(*, code: str | None = None, rule: str | None = None) -> Matcher:
     """Expect that the call waits for a person; `code` and `rule` as for `allowed`."""
     return Matcher(Effect.APPROVE, _reason(Effect.APPROVE, code, rule))
 
@@ -152,31 +152,32 @@ def approval_required(*, code: str | None = None, rule: str | None = None) -> Ma
 
 
 def assert_allowed(
-    engine: PolicyEngine,
-    call: ToolCall,
+    asked: PolicyEngine | Decision,
+    call: ToolCall | None = None,
     *,
     code: str | None = None,
     rule: str | None = None,
     would_be: str | EllipsisType | None = ...,
 ) -> Decision:
-    """Authorize a call, which takes from its limits, and return the decision. Raises `AssertionError` where it is not
-    `allowed(...)`.
+    """Compare a decision, or what an engine decides on a call: it is authorized, which takes from its limits.
+
+    Returns the decision. Raises `AssertionError` where it is not `allowed(...)`.
     """
     __tracebackhide__ = True
-    return _asserted(engine, call, allowed(code=code, rule=rule, would_be=would_be))
+    return _asserted(asked, call, allowed(code=code, rule=rule, would_be=would_be))
 
 
 def assert_denied(
-    engine: PolicyEngine, call: ToolCall, *, code: str | None = None, rule: str | None = None
+    asked: PolicyEngine | Decision, call: ToolCall | None = None, *, code: str | None = None, rule: str | None = None
 ) -> Decision:
     """As `assert_allowed`, for `denied(...)`."""
     __tracebackhide__ = True
-    return _asserted(engine, call, denied(code=code, rule=rule))
+    return _asserted(asked, call, denied(code=code, rule=rule))
 
 
 def assert_limited(
-    engine: PolicyEngine,
-    call: ToolCall,
+    asked: PolicyEngine | Decision,
+    call: ToolCall | None = None,
     *,
     retry_after: object = ...,
     code: str | None = None,
@@ -184,26 +185,36 @@ def assert_limited(
 ) -> Decision:
     """As `assert_allowed`, for `limited(...)`."""
     __tracebackhide__ = True
-    return _asserted(engine, call, limited(retry_after=retry_after, code=code, rule=rule))
+    return _asserted(asked, call, limited(retry_after=retry_after, code=code, rule=rule))
 
 
-def assert_approval_required(
-    engine: PolicyEngine, call: ToolCall, *, code: str | None = None, rule: str | None = None
+def assert_needs_approval(
+    asked: PolicyEngine | Decision, call: ToolCall | None = None, *, code: str | None = None, rule: str | None = None
 ) -> Decision:
-    """As `assert_allowed`, for `approval_required(...)`."""
+    """As `assert_allowed`, for `needs_approval(...)`."""
     __tracebackhide__ = True
-    return _asserted(engine, call, approval_required(code=code, rule=rule))
+    return _asserted(asked, call, needs_approval(code=code, rule=rule))
 
 
-def _asserted(engine: PolicyEngine, call: ToolCall, expected: Matcher) -> Decision:
+def _asserted(asked: PolicyEngine | Decision, call: ToolCall | None, expected: Matcher) -> Decision:
     __tracebackhide__ = True
-    if not isinstance(call, ToolCall):  # an engine denies what is no call: that says nothing about a policy
-        raise TypeError(f"`call` has to be a `ToolCall`, not {type(call).__name__}")
-    decision = engine.authorize(call)
+    decision = _decision(asked, call)
     differences = expected.differences(decision)
     if differences:
         raise AssertionError("\n".join([f"expected {expected.text}", *differences]))
     return decision
+
+
+def _decision(asked: PolicyEngine | Decision, call: object) -> Decision:
+    __tracebackhide__ = True
+    if isinstance(asked, Decision):
+        if call is not None:
+            raise TypeError("a `Decision` is about its call already: pass no other")
+        return asked
+    if not isinstance(call, ToolCall):  # an engine denies what is no call: that says nothing about a policy
+        said = "pass a `Decision`, or an engine and a `ToolCall`"
+        raise TypeError(f"found {_kind(asked)} and {'no call' if call is None else _kind(call)}; {said}")
+    return asked.authorize(call)
 
 
 # -- what can be stated

@@ -1,45 +1,50 @@
-"""Snapshots: what a policy decides on a table of calls, kept as a text beside the test, to be reviewed like a policy.
+"""Snapshots: what a policy decides on a table of calls, kept as JSON beside the test, to be reviewed like a policy.
 
 Rules kept here:
 
 - Each call is decided by itself (`evaluate`): nothing is taken from a limit, no approval is asked for.
 - A row says the effect, and the code and rule of each reason; messages may be worded anew without a change here.
-- A line says one thing and none is padded, so that a change of one decision is a change of one line.
+- A decision stands on one line, so that a change of one decision is a change of one line. What is compared is what the
+  file says: it may be laid out in any way.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import SequenceMatcher
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..call import ToolCall
-from ..decision import Decision, Reason
+from ..decision import Decision, Effect, Reason
 from .report import shown
 
 if TYPE_CHECKING:
     from ..engine import PolicyEngine
 
-FOLDER: Final = "__snapshots__"
+FOLDER: Final = "__policy_snapshots__"
 """Where snapshots are kept, beside the test that they belong to."""
 
-_HEAD: Final = (
-    "# What a policy decides, written by `pytest --policy-update`. Review a change here as one of the policy."
-)
 _LONGEST: Final = 100
+_KEYS: Final = {"call", "decision"}
 
 
-def table_of(engine: PolicyEngine, calls: Iterable[ToolCall]) -> str:
-    """Return what an engine decides on each of the calls, as a text of two lines or more for each.
+class Row(NamedTuple):
+    """One call and what is decided on it, both as JSON can hold them."""
+
+    call: dict[str, Any]
+    decision: dict[str, Any]
+
+
+def table_of(engine: PolicyEngine, calls: Iterable[ToolCall]) -> list[Row]:
+    """Return what an engine decides on each of the calls.
 
     Raises `TypeError` for what is no call, and `ValueError` where there is none.
     """
-    rows = [line for call in _calls(calls) for line in (_label(call), *_decided(engine.evaluate(call)))]
-    return "\n".join([_HEAD, *rows]) + "\n"
+    return [Row(_call(call), _decision(engine.evaluate(call))) for call in _calls(calls)]
 
 
 def file_of(test_file: Path, name: str, number: int = 1) -> Path:
@@ -51,54 +56,87 @@ def file_of(test_file: Path, name: str, number: int = 1) -> Path:
     if plain != name:
         plain += f"-{sha256(name.encode(errors='replace')).hexdigest()[:8]}"
     again = f".{number}" if number > 1 else ""
-    # not `.txt`: pytest takes `test*.txt` for doctests
-    return test_file.parent / FOLDER / test_file.stem / f"{plain}{again}.snap"
+    return test_file.parent / FOLDER / test_file.stem / f"{plain}{again}.json"
 
 
-def difference(path: Path, table: str) -> list[str] | None:
+def write(path: Path, table: Iterable[Row]) -> None:
+    """Keep a table as a snapshot. Raises `OSError`."""
+    rows = (f'  {{\n    "call": {_json(row.call)},\n    "decision": {_json(row.decision)}\n  }}' for row in table)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("[\n" + ",\n".join(rows) + "\n]\n", encoding="utf-8", newline="\n")
+
+
+def difference(path: Path, table: Iterable[Row]) -> list[str] | None:
     """Return how a table differs from its snapshot, as lines: `-` is kept, `+` is decided now. Empty if it does not,
     None where there is no snapshot.
 
-    Raises `OSError` and `UnicodeDecodeError` for a snapshot that cannot be read.
+    Raises `OSError` and `ValueError` for a snapshot that cannot be read.
     """
     try:
         kept = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
-    return list(_changes(_rows(kept), _rows(table)))
+    return list(_changes(_read(kept), list(table)))
 
 
-def write(path: Path, table: str) -> None:
-    """Keep a table as a snapshot. Raises `OSError`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(table, encoding="utf-8", newline="\n")
+def _read(text: str) -> list[Row]:
+    try:
+        rows = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if type(rows) is not list or not all(type(row) is dict and set(row) == _KEYS for row in rows):
+        raise ValueError("expected a list of objects with `call` and `decision`")
+    if not all(type(part) is dict for row in rows for part in row.values()):
+        raise ValueError("expected an object as each `call` and `decision`")
+    return [Row(**row) for row in rows]
 
 
-def _rows(table: str) -> list[list[str]]:
-    """Return the lines of a table, each call's by themselves."""
-    rows: list[list[str]] = []
-    for line in table.splitlines():
-        if line.startswith("  ") and rows:
-            rows[-1].append(line)
-        else:
-            rows.append([line])
-    return rows
+# -- what changed
 
 
-def _changes(kept: list[list[str]], now: list[list[str]]) -> Iterator[str]:
+def _changes(kept: list[Row], now: list[Row]) -> Iterator[str]:
     """Yield what changed: below its call where that is in both tables."""
-    calls = SequenceMatcher(None, [row[0] for row in kept], [row[0] for row in now], autojunk=False)
+    calls = SequenceMatcher(None, [_json(row.call) for row in kept], [_json(row.call) for row in now], autojunk=False)
     for what, start, end, now_start, now_end in calls.get_opcodes():
         old, new = kept[start:end], now[now_start:now_end]
         if what != "equal":
-            yield from (f"-{line}" for row in old for line in row)
-            yield from (f"+{line}" for row in new for line in row)
+            yield from _whole("-", old)
+            yield from _whole("+", new)
             continue
         for before, after in zip(old, new, strict=True):
-            if before != after:
-                yield f" {before[0]}"
-                yield from (f"-{line}" for line in before if line not in after)
-                yield from (f"+{line}" for line in after if line not in before)
+            if before.decision != after.decision:
+                yield _label(before.call)
+                yield from _fields(before.decision, after.decision)
+
+
+def _whole(sign: str, rows: Iterable[Row]) -> Iterator[str]:
+    for row in rows:
+        yield f"{sign} {_label(row.call)}"
+        yield from (f"{sign}   {key}: {_said(value)}" for key, value in row.decision.items())
+
+
+def _fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    for key in dict.fromkeys((*before, *after)):
+        if before.get(key) == after.get(key):
+            yield f"    {key}: {_said(after.get(key))}"
+        else:
+            yield f"  - {key}: {_said(before.get(key))}"
+            yield f"  + {key}: {_said(after.get(key))}"
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(shown(item) or "the document" for item in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{shown(key)} {_said(item)}" for key, item in value.items())
+    return shown(value)
+
+
+def _label(call: Mapping[str, Any]) -> str:
+    if "malformed" in call:
+        return shown(f"malformed: {call['malformed']}")
+    about = "".join(f", {key} {_json(value)}" for key, value in call.items() if key not in ("tool", "arguments"))
+    return shown(f"{call.get('tool')} {_json(call.get('arguments', {}))}{about}")
 
 
 # -- rows
@@ -116,9 +154,10 @@ def _calls(calls: Iterable[ToolCall]) -> list[ToolCall]:
     return found
 
 
-def _label(call: ToolCall) -> str:
+def _call(call: ToolCall) -> dict[str, Any]:
+    """Return a call as case files write it."""
     if call.flaw is not None:
-        return shown(f"malformed: {call.flaw}")
+        return {"malformed": call.flaw}
     more = {
         "server": call.server,
         "session": call.session,
@@ -126,19 +165,28 @@ def _label(call: ToolCall) -> str:
         "context": call.context,
         "category": call.category,
     }
-    about = "".join(f", {key} {_json(value)}" for key, value in more.items() if value)
-    return shown(f"{call.tool} {_json(call.arguments)}{about}")
+    said = {"tool": call.tool, "arguments": call.arguments, **{key: value for key, value in more.items() if value}}
+    held: dict[str, Any] = json.loads(_json(said))  # as a file gives it back: a tuple is a list there
+    return held
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    said = _reasoned(decision.effect, decision.reasons)
+    if decision.would_be is not None:
+        said["would_be"] = _reasoned(decision.would_be, decision.shadow)
+    return said
+
+
+def _reasoned(effect: Effect, reasons: tuple[Reason, ...]) -> dict[str, Any]:
+    # a code and a rule for each reason, in their order: which code goes with which rule is part of it
+    return {
+        "effect": str(effect),
+        "codes": [str(reason.code) for reason in reasons],
+        "rules": [reason.rule for reason in reasons],
+    }
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=lambda odd: f"<{type(odd).__name__}>")
-
-
-def _decided(decision: Decision) -> Iterator[str]:
-    yield f"  {decision.effect}: {_reasons(decision.reasons)}"
-    if decision.would_be is not None:
-        yield f"  would be {decision.would_be}: {_reasons(decision.shadow)}"
-
-
-def _reasons(reasons: tuple[Reason, ...]) -> str:
-    return "; ".join(shown(f"{reason.code} at {reason.rule or 'the document'}") for reason in reasons)
+    """Return JSON on one line, in which every character can be seen."""
+    text = json.dumps(value, ensure_ascii=False, default=lambda odd: f"<{type(odd).__name__}>")
+    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)

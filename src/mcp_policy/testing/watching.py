@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 
 from ..call import ToolCall
@@ -65,11 +64,3 @@ def lines_of(rows: Iterable[Row]) -> Iterator[tuple[str, bool]]:
         for row in parts:
             if row.unseen:
                 yield f"  {row.pointer}: {row.says}: never {', never '.join(row.unseen)}", False
-
-
-def relative(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> str:
-    """Return a path as it is seen from a folder, or as it is where it cannot be (another drive)."""
-    try:
-        return os.path.relpath(path, folder)
-    except ValueError:
-        return str(path)
