@@ -10,12 +10,13 @@ and are left out.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+import json
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..call import CATEGORIES, UNKNOWN, ToolCall
 from ..patterns import compile_pattern
-from ..plans import mentions
 from ..policy import Policy
 from ..symbolic.atoms import Setting
 from ..symbolic.formulas import Formula, every, negated, some
@@ -54,6 +55,24 @@ class _Found(NamedTuple):
     """The values of the one call that the witness is."""
 
 
+class _Signature(NamedTuple):
+    """What decides in one setting, as written."""
+
+    entries: tuple[tuple[str, str | None, str, bool], ...]
+    """Section, key (`=` for the tool's own), the rule, and whether it may list the tool."""
+    hidden: bool
+    default: str
+    shadow: bool
+
+
+def _adds_only(base: _Signature, further: _Signature) -> bool:
+    """Tell whether one is the other with more rules that list nothing: it can only be stricter."""
+    if base[1:] != further[1:]:
+        return False
+    have, more = Counter(base.entries), Counter(further.entries)
+    return have <= more and not any(may_list for _, _, _, may_list in more - have)
+
+
 _Pair: TypeAlias = tuple[_Found, _Found, tuple[str, ...]]
 
 
@@ -64,16 +83,16 @@ class _Comparing:
         self.sides = Side(old), Side(new)
         self.benches = Benches(self.sides[0].bench, self.sides[1].bench)
         trees = [side.tree for side in self.sides]
-        self.servers = _servers(self.sides, trees)
-        asked = any(side.document.has_categories for side in self.sides)
-        asked = asked or any(mentions(tree, "tool.category") for tree in trees)
+        said = "".join(map(json.dumps, trees))  # a path that is nowhere in the text is asked for nowhere
+        asked = any(side.document.has_categories for side in self.sides) or '"tool.category"' in said
         self.categories: tuple[str | None, ...] = (*CATEGORIES, UNKNOWN) if asked else (None,)
-        self.by_setting = any(mentions(tree, root) for tree in trees for root in _GIVEN)
+        self.by_setting = any(f'"{root}"' in said for root in _GIVEN)
+        self.servers = _servers(self.sides, trees, asked='"server.name"' in said)
         several = len(self.servers) > 1
         self.slots = tuple(slots(side, several_servers=several) for side in self.sides)
         self.sharing = tuple(sharing(side, at) for side, at in zip(self.sides, self.slots, strict=True))
         self.texts: dict[int, str] = {}
-        self.known: dict[Hashable, _Pair] = {}
+        self.known: dict[tuple[_Signature, _Signature, Setting | None], _Pair] = {}
         self.kept_by: dict[tuple[bool, str], set[str]] = {}
         self.tools = tools(self.sides)
 
@@ -113,6 +132,7 @@ class _Comparing:
         if signatures[0] == signatures[1]:
             return _Found(), _Found(), ()
         key = (*signatures, setting if self.by_setting else None)
+        old, new = signatures
         known = self.known.get(key)
         if known is not None:
             again = self.again(known[0], setting, looser=True), self.again(known[1], setting, looser=False)
@@ -121,8 +141,10 @@ class _Comparing:
         atoms = Atoms()
         meanings = [meaning(side.plan(setting), side.limits, setting, atoms) for side in self.sides]
         both = meanings[0], meanings[1]
-        more = _Direction(self, setting, both, atoms, looser=True).find()
-        less = _Direction(self, setting, both, atoms, looser=False).find()
+        more, less = (
+            _Found() if _adds_only(base, further) else _Direction(self, setting, both, atoms, looser=looser).find()
+            for base, further, looser in ((old, new, True), (new, old, False))
+        )
         found = self.known[key] = more, less, tuple(_hiding(both, atoms))
         return found
 
@@ -136,7 +158,7 @@ class _Comparing:
         found = witness.one_call(self.benches, call, looser=looser)
         return known._replace(witness=found) if found is not None else None
 
-    def signature(self, which: int, setting: Setting) -> Hashable:
+    def signature(self, which: int, setting: Setting) -> _Signature:
         """Return what decides in one setting, as written: plans with the same signature decide alike."""
         side = self.sides[which]
         sections = side.sections(setting.server)
@@ -153,7 +175,7 @@ class _Comparing:
                         entries.append((place.section, key, self.text(rule), may_list))
         hidden = any(matches(setting.tool) for section in sections for matches, _ in section.hide)
         default = sections[-1 if own else 0].tree.get("default", "deny")
-        return tuple(entries), hidden, default, side.document.shadow
+        return _Signature(tuple(entries), hidden, default, side.document.shadow)
 
     def text(self, rule: dict[str, Any]) -> str:
         """Return the canonical text of a rule; rules live as long as the comparison, so their ids do."""
@@ -290,10 +312,10 @@ def _hiding(meanings: tuple[Meaning, Meaning], atoms: Atoms) -> Iterator[str]:
         yield "hidden now; it was denied before"
 
 
-def _servers(sides: tuple[Side, Side], trees: list[Any]) -> tuple[str | None, ...]:
+def _servers(sides: tuple[Side, Side], trees: list[Any], *, asked: bool) -> tuple[str | None, ...]:
     """Return the servers that documents tell apart: none, those with a section, those asked for, and another."""
     named = dict.fromkeys(name for side in sides for name in side.document.servers)
-    if any(mentions(tree, "server.name") for tree in trees):
+    if asked:
         named.update(dict.fromkeys(_asked(trees)))
         named[next(name for n in range(len(named) + 1) if (name := f"other{n or ''}") not in named)] = None
     return (None, *named)

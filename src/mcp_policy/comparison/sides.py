@@ -43,6 +43,8 @@ class Bench:
         self.now = 0.0
         self.failing = False
         self.made = 0
+        """Calls that were made in all trials."""
+        self._fresh = True
         self._times = 1
         self._store = MemoryLimitStore(self._time)
         self.approvals = _Approvals(self._time)
@@ -61,6 +63,9 @@ class Bench:
     def reset(self) -> None:
         """Begin a trial."""
         self.now = 0.0
+        if self._fresh:
+            return
+        self._fresh = True
         self._store = MemoryLimitStore(self._time)
         self.approvals.forget()
 
@@ -77,11 +82,16 @@ class Bench:
 
     def decide(self, call: ToolCall) -> Decision:
         """Make a call, with a person who approves what is asked for."""
-        self.made += 1
-        decision = self.engine.authorize(call)
+        decision = self.authorize(call)
         if decision.approval is None:
             return decision
         self.engine.approve(decision.approval.id, by="a person")
+        return self.engine.authorize(call)
+
+    def authorize(self, call: ToolCall) -> Decision:
+        """Make a call."""
+        self.made += 1
+        self._fresh = False
         return self.engine.authorize(call)
 
     # the store, as the engine sees it

@@ -78,7 +78,7 @@ def later(benches: Benches, call: ToolCall, at: float, *, looser: bool) -> Witne
     """Return the witness of a call that is asked for and approved at once, and made so many seconds later."""
     benches.reset()
     for bench in benches:
-        asked = bench.engine.authorize(call)
+        asked = bench.authorize(call)
         if asked.approval is not None:
             bench.engine.approve(asked.approval.id, by="a person")
     benches.at(at)
@@ -94,7 +94,7 @@ def without_store(benches: Benches, call: ToolCall, *, looser: bool) -> Witness 
     benches.reset()
     benches.old.failing = benches.new.failing = True
     try:
-        old, new = benches.old.engine.authorize(call), benches.new.engine.authorize(call)
+        old, new = benches.old.authorize(call), benches.new.authorize(call)
     finally:
         benches.old.failing = benches.new.failing = False
     more, less = (new, old) if looser else (old, new)
