@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import random
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from mcp_policy import Decision, Policy, PolicyEngine, ToolCall
 from mcp_policy.comparison import Comparison, Relation, compare
+from mcp_policy.comparison.sides import Bench
 from mcp_policy.comparison.witness import rank
 from properties.differential import tool_call
 from properties.generate import Maker
@@ -104,3 +105,76 @@ def test_no_call_refutes_a_comparison(start: int) -> None:
             assert not refuted(said, old, new), (seed, said, call, call.arguments, old, new)
     assert relations[Relation.UNKNOWN] < 0.1 * PAIRS, relations
     assert all(count > 3 for count in relations.values()), relations
+
+
+class Played(NamedTuple):
+    """How many calls were made, and those after which the engines contradict a comparison."""
+
+    calls: int
+    refuted: str = ""
+
+
+def played(seed: int, both: tuple[Policy, Policy], said: Comparison, rounds: int) -> Played:
+    """Play the same few calls again and again, on a clock that moves, until one engine lets the last one run alone."""
+    chance = random.Random(seed)
+    old, new = map(Bench, both)
+    made = 0
+    for _ in range(rounds):
+        old.reset()
+        new.reset()
+        pool = calls(chance.randrange(10**9), 4)
+        at = 0.0
+        for _ in range(30 if pool else 0):
+            at += chance.choice((0, 0, 0, 0.3, 1, 2, 5, 31, 61))
+            old.now = new.now = at
+            call = chance.choice(pool)
+            first, second = old.decide(call), new.decide(call)
+            made += 1
+            if "invalid_call" in {reason.code for reason in (*first.reasons, *second.reasons)}:
+                break
+            if first.allowed != second.allowed:
+                if not said.undecided and not (said.looser if second.allowed else said.stricter):
+                    return Played(made, f"{call} {call.arguments} at {at}: {first}, {second}")
+                break
+    return Played(made)
+
+
+def limited(seed: int) -> dict[str, Any]:
+    """A policy that is mostly limits, for few tools."""
+    chance, maker = random.Random(seed), Maker(seed)
+
+    def rule() -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        if chance.random() < 0.8:
+            made["limits"] = [maker.limit() for _ in range(chance.randint(1, 2))]
+        if chance.random() < 0.2:
+            made["rate_limit"] = chance.choice(("1/minute", "2/4s", "3/10s"))
+        if chance.random() < 0.2:
+            made["when"] = [{"path": "args.n", "op": chance.choice(("lt", "gte")), "value": 2}]
+        if chance.random() < 0.1:
+            made["action"] = "approve"
+        return made
+
+    keys = chance.sample(["*", "get_*", "get_a", "get_b", "pay", "?ay"], chance.randint(1, 3))
+    tools = {key: rule() if chance.random() < 0.7 else [rule(), rule()] for key in keys}
+    return {
+        "version": "1",
+        "default": "allow",
+        "tools": tools,
+        **({"all_tools": rule()} if chance.random() < 0.3 else {}),
+    }
+
+
+def test_no_sequence_of_calls_refutes_a_comparison_of_limits() -> None:
+    made = 0
+    for seed in range(150):
+        chance = random.Random(seed)
+        try:
+            old = Policy.model_validate(limited(seed))
+            new = Policy.model_validate(changed(limited(seed), limited(seed + 10_000), chance))
+        except ValueError:
+            continue
+        found = played(seed, (old, new), compare(old, new), rounds=10)
+        assert not found.refuted, (seed, found.refuted)
+        made += found.calls
+    assert made > 5_000
