@@ -9,8 +9,8 @@ import pytest
 
 from mcp_policy.conditions import compile_condition
 from mcp_policy.symbolic.atoms import Atom, of_condition
+from mcp_policy.symbolic.calls import assemble
 from mcp_policy.symbolic.parts import Part, divided
-from mcp_policy.symbolic.spaces import assemble
 from properties.differential import tool_call
 from properties.generate import Maker
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from .hidden import Find
@@ -25,14 +25,12 @@ class _Rule(NamedTuple):
     pattern: re.Pattern[str]
 
 
-def instructions(text: str, siblings: Collection[str] = ()) -> Iterator[Find]:
-    """Yield the sentences that instruct a model. What is said of `siblings`, the server's other tools, is its own."""
+def instructions(text: str) -> Iterator[Find]:
+    """Yield the sentences that instruct a model."""
     plain = text if text.isascii() else unicodedata.normalize("NFKC", text).replace("’", "'")
     lowered = plain.lower()
     for rule in _RULES:
         if any(hint in lowered for hint in rule.hints) and (found := rule.pattern.search(plain)):
-            if rule.code == "shadowing" and any(name in found[0] for name in siblings):
-                continue
             yield Find(rule.code, found[0], rule.message)
 
 

@@ -19,11 +19,11 @@ from ..call import CATEGORIES, UNKNOWN, ToolCall
 from ..patterns import compile_pattern
 from ..policy import Policy
 from ..symbolic.atoms import Setting
+from ..symbolic.calls import assemble
 from ..symbolic.formulas import Formula, every, negated, some
 from ..symbolic.meaning import Meaning, meaning
 from ..symbolic.parts import Values
 from ..symbolic.solving import Atoms
-from ..symbolic.spaces import assemble
 from ..values import canonical
 from . import witness
 from .bounds import Bound, Slot, bounds, keeps, sharing, slots

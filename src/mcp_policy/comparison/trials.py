@@ -8,8 +8,8 @@ from typing import Any, Final
 from ..call import ToolCall
 from ..paths import Path, parse_path
 from ..symbolic.atoms import Setting, Subject, subject
+from ..symbolic.calls import assemble
 from ..symbolic.parts import Values
-from ..symbolic.spaces import assemble
 from . import witness
 from .bounds import Bound
 from .witness import Benches, Make, Witness

@@ -10,8 +10,8 @@ from typing import Final
 
 from ..operators import ERRS, FAILS, HOLDS
 from .atoms import Atom
+from .calls import embedded
 from .expressions import Tree, Undecided
-from .spaces import embedded
 from .strings import tree_of
 
 _PATTERNS: Final = {

@@ -16,8 +16,9 @@ from ..conditions import ABSENT
 from ..paths import OPEN_ROOTS
 from ..values import is_number
 from .atoms import Atom, Subject
+from .calls import assemble
 from .numbers import around
-from .spaces import MOST, Outcomes, Space, assemble, space
+from .spaces import MOST, Outcomes, Space, space
 
 Values: TypeAlias = dict[Subject, Any]
 Group: TypeAlias = tuple[Subject, ...]

@@ -12,9 +12,9 @@ from ..operators import ERRS, FAILS, HOLDS
 from . import formulas
 from .asking import Unasked, text_for
 from .atoms import Atom
+from .calls import embedded
 from .formulas import All, Formula, Literal
 from .parts import Part, Parts, Values, divided
-from .spaces import embedded
 
 _MOST_STEPS: Final = 20_000
 _MOST_QUESTIONS: Final = 60

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, product
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from ..call import Principal, ToolCall
+from ..call import ToolCall
 from ..conditions import ABSENT
 from ..paths import OPEN_ROOTS, STAR, Step
 from ..values import is_number
 from .atoms import Atom, Subject
+from .calls import embedded
 from .numbers import around
 from .strings import Strings, one_by_one, strings
 
@@ -106,42 +107,6 @@ def _whole(found: _Found, atoms: tuple[Atom, ...], shared: tuple[Atom, ...], nam
         found.note(keys)
     found.note({_UNFIT: float("nan")})
     return found.space()
-
-
-def embedded(subject: Subject, value: Any, tool: str = "tool") -> ToolCall:
-    """Return a call in which nothing but this subject has a value."""
-    return assemble({subject: value}, tool)
-
-
-def assemble(
-    values: dict[Subject, Any], tool: str, *, server: str | None = None, category: str | None = None
-) -> ToolCall:
-    """Return the call that has these values and no others."""
-    objects: dict[str, dict[str, Any]] = {"args": {}, "context": {}, "principal.claims": {}}
-    parts: dict[str, Any] = {}
-    for (root, key), value in values.items():
-        if value is ABSENT:
-            continue
-        if key is not None:
-            objects[root][key] = value
-        elif root in objects:
-            objects[root].update(value)
-        else:
-            parts[root] = value
-    who = {name: parts[f"principal.{name}"] for name in _WHO if f"principal.{name}" in parts}
-    claims = objects["principal.claims"]
-    return ToolCall(
-        tool,
-        objects["args"],
-        server=server,
-        session=parts.get("session.id"),
-        principal=Principal(**who, claims=claims) if who or claims else None,
-        context=objects["context"] or None,
-        category=category,
-    )
-
-
-_WHO: Final = ("id", "issuer", "client", "roles", "scopes")
 
 
 # -- one value
