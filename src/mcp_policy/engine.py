@@ -192,6 +192,13 @@ class PolicyEngine:
         """As `reject`, for stores that answer asynchronously."""
         return await _drive_async(self._decide(approval_id, False, by))
 
+    async def approval_async(self, approval_id: str) -> Approval | None:
+        """Return the approval with this id as it stands now, or None where it is unknown, used or expired. Raises what
+        its store raises.
+        """
+        found = self._approvals.get(approval_id)
+        return await found if isinstance(found, Awaitable) else found
+
     def _decide(self, approval_id: str, approved: bool, by: str | Principal) -> Generator[Any, Any, Approval]:
         if not isinstance(by, (str, Principal)):
             raise TypeError(f"`by` is a name or a `Principal`, not {type(by).__name__}")

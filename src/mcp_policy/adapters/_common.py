@@ -18,9 +18,11 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from mcp_policy.answer import is_hidden
 from mcp_policy.call import UNKNOWN, Principal, ToolCall
-from mcp_policy.decision import Decision, ReasonCode
+from mcp_policy.decision import Decision, Effect, Reason, ReasonCode
 from mcp_policy.engine import PolicyEngine
 from mcp_policy.guard import FAILED, PolicyDenied, judged_copy, utc_now
+
+from .approvers import Approver, Client, NotYet, put
 
 log: Final = logging.getLogger("mcp_policy")
 
@@ -125,18 +127,33 @@ class Judge:
     """Asks the engine on behalf of those who call.
 
     `listed` is a tool's definition as the server lists it, as text; None where the engine does not ask for it
-    (`engine.asks_definitions`) or the server lists nothing.
+    (`engine.asks_definitions`) or the server lists nothing. `approver` is asked where a call waits for a person.
     """
 
-    def __init__(self, engine: PolicyEngine, identify: Callable[[Any], tuple[Principal | None, str | None]]) -> None:
+    def __init__(
+        self,
+        engine: PolicyEngine,
+        identify: Callable[[Any], tuple[Principal | None, str | None]],
+        approver: Approver | None = None,
+    ) -> None:
         self.engine = engine
         self.identify = identify
+        self.approver = approver
         self._category_by = lru_cache(_REMEMBERED)(self._find_category)
 
     async def decide(
-        self, context: Any, server: str | None, tool: str, given: Mapping[str, Any] | None, listed: str | None = None
+        self,
+        context: Any,
+        server: str | None,
+        tool: str,
+        given: Mapping[str, Any] | None,
+        listed: str | None = None,
+        client: Client | None = None,
     ) -> tuple[Decision, dict[str, Any]]:
-        """Return the decision on a call and the copy of its arguments that was judged; a failure denies the call."""
+        """Return the decision on a call and the copy of its arguments that was judged; a failure denies the call.
+
+        `client` is whom an approver may ask. Raises `NotYet` where the client has to answer with its next request.
+        """
         bare = ToolCall(tool, {}, server=server)
         arguments, decision = _copied(tool, given)
         try:
@@ -155,10 +172,35 @@ class Judge:
                 bare = known
             if decision is None:
                 decision = await self.engine.authorize_async(ToolCall(tool, arguments, **about))
+                if decision.effect is Effect.APPROVE and self.approver is not None and client is not None:
+                    decision = await self._put(self.approver, decision, ToolCall(tool, arguments, **about), client)
+        except NotYet:
+            raise
         except Exception:
             log.exception("the policy could not be applied to a call of %r: denied", tool)
             decision = FAILED
         return self._discreetly(decision, bare), arguments
+
+    async def _put(self, approver: Approver, waiting: Decision, call: ToolCall, client: Client) -> Decision:
+        """Have a person asked about a call that waits, and decide on it again: as of now, since answers take time."""
+        approval = waiting.approval
+        if approval is None or approval.status != "pending":
+            return waiting
+        why = await put(approver, approval, call, client, self.engine)
+        if why is not None:
+            said = Reason(waiting.reasons[0].code, f"nobody has approved this call: {why}", waiting.reasons[0].rule)
+            return waiting._replace(reasons=(*waiting.reasons, said))
+        context = {**(call.context or {}), "time": utc_now()}
+        again = ToolCall(
+            call.tool,
+            call.arguments,
+            server=call.server,
+            session=call.session,
+            principal=call.principal,
+            context=context,
+            category=call.category,
+        )
+        return await self.engine.authorize_async(again)
 
     def _discreetly(self, decision: Decision, bare: ToolCall) -> Decision:
         """Return what hides the tool from this caller, also if the call never got so far."""

@@ -38,6 +38,7 @@ from mcp_policy.engine import PolicyEngine
 from mcp_policy.guard import has_failed
 from mcp_policy.placement import check_engine
 
+from ._asking import client_of
 from ._common import (
     UNREADABLE,
     Caller,
@@ -49,6 +50,8 @@ from ._common import (
     definition_texts,
     issued_session,
 )
+from ._mediation import ANY, Access, check, run
+from .approvers import Approver, Client, NotYet
 
 log: Final = logging.getLogger("mcp_policy")
 
@@ -63,22 +66,44 @@ _MARK: Final = "_mcp_policy_guard"
 
 
 def guard_server(
-    server: ServerT, engine: PolicyEngine, *, server_name: str | None = None, identity: IdentityHook | None = None
+    server: ServerT,
+    engine: PolicyEngine,
+    *,
+    server_name: str | None = None,
+    identity: IdentityHook | None = None,
+    approver: Approver | None = None,
 ) -> ServerT:
     """Put `engine` in front of every tool of `server`, and return `server`.
 
     `server_name` is the name under which the policy knows the server, its own unless given. `identity` is called with
     the request context and returns the principal and the session, each or None; without it they are what the transport
-    has authenticated. Raises `TypeError` for anything but a `Server` or `MCPServer` of the SDK, `ValueError` for a
-    server that is guarded already.
+    has authenticated. `approver` is asked, in the middle of the call, where a call needs an approval
+    (`mcp_policy.adapters.approvers`). Raises `TypeError` for anything but a `Server` or `MCPServer` of the SDK,
+    `ValueError` for a server that is guarded already.
     """
     lowlevel = _lowlevel(server)
     if hasattr(lowlevel, _MARK):
         raise ValueError(f"server `{lowlevel.name}` is guarded already")
-    guard = _ServerGuard(lowlevel, Judge(check_engine(engine), identity or identify), server_name or lowlevel.name)
+    judge = Judge(check_engine(engine), identity or identify, approver)
+    guard = _ServerGuard(lowlevel, judge, server_name or lowlevel.name)
     setattr(lowlevel, _MARK, guard)
     guard.install()
     return server
+
+
+def guarded_tools(server: Server[Any] | MCPServer[Any]) -> tuple[Access, ...]:
+    """Return each tool of `server` and whether all calls of it meet a policy; `*` for tools that it does not name.
+
+    Raises `TypeError` for anything but a `Server` or `MCPServer` of the SDK.
+    """
+    lowlevel = _lowlevel(server)
+    why = _way_past(lowlevel)
+    return tuple(Access(name, not why, why) for name in run(lambda: _names(server, lowlevel)))
+
+
+def assert_all_guarded(server: Server[Any] | MCPServer[Any]) -> None:
+    """Raise `UnguardedTools`, an `AssertionError`, where a tool of `server` can be called past the policy."""
+    check(guarded_tools(server))
 
 
 def identify(context: Context) -> Caller:
@@ -102,6 +127,38 @@ def _lowlevel(server: object) -> Server[Any]:
     return inner
 
 
+def _way_past(lowlevel: Server[Any]) -> str:
+    guard = getattr(lowlevel, _MARK, None)
+    if guard is None:
+        return "the server has no guard; `guard_server(server, engine)` puts one there"
+    for method in (CALL, LIST):
+        entry = lowlevel.get_request_handler(method)
+        if entry is not None and entry.handler not in guard.made:
+            return f"the handler of `{method}` was put past the guard"
+    return ""
+
+
+async def _names(server: Server[Any] | MCPServer[Any], lowlevel: Server[Any]) -> Sequence[str]:
+    if isinstance(server, MCPServer):
+        return [tool.name for tool in await server.list_tools()] or [ANY]
+    guard = getattr(lowlevel, _MARK, None)
+    entry = lowlevel.get_request_handler(LIST)
+    list_tools: Handler | None = None if entry is None else entry.handler
+    if isinstance(guard, _ServerGuard):
+        list_tools = guard.listing
+    if list_tools is None:
+        return [ANY]
+    nobody: Any = None  # a list that depends on who asks cannot be had this way
+    context: Context = ServerRequestContext(
+        session=nobody, lifespan_context={}, protocol_version=types.LATEST_PROTOCOL_VERSION, method=LIST
+    )
+    try:
+        return [_name(tool) async for tools, _ in _pages(list_tools, context) for tool in tools] or [ANY]
+    except Exception:
+        log.exception("the tools of `%s` cannot be listed without a client", lowlevel.name)
+        return [ANY]
+
+
 class _ServerGuard:
     """What stands around one server's handlers."""
 
@@ -110,7 +167,8 @@ class _ServerGuard:
         self._judge = judge
         self._name = name
         self._known: Known[bool] = Known()
-        self._list: Handler | None = None
+        self.listing: Handler | None = None
+        self.made: list[Handler] = []
         self._schema_of = server.get_tool_input_schema
         self._register = server.add_request_handler
 
@@ -126,7 +184,7 @@ class _ServerGuard:
     def add(self, method: str, params_type: Any, handler: Handler) -> None:
         """Register a handler, as `Server.add_request_handler`, with the guard around it where it serves tools."""
         if method == LIST:
-            self._list = handler
+            self.listing = handler
         self._register(method, params_type, self._wrapped(method, handler))
 
     def _wrapped(self, method: str, handler: Handler) -> Handler:
@@ -135,12 +193,14 @@ class _ServerGuard:
             async def guarded(context: Context, params: types.CallToolRequestParams) -> Any:
                 return await self._call(handler, context, params)
 
+            self.made.append(guarded)
             return guarded
         if method == LIST:
 
             async def filtered(context: Context, params: Any) -> Any:
                 return self._shown(context, await handler(context, params))
 
+            self.made.append(filtered)
             return filtered
         return handler
 
@@ -151,7 +211,11 @@ class _ServerGuard:
         if self._known.get(name) is None and not await self._has(context, name):
             return _unknown(name)
         listed = await self._definition(context, name) if self._judge.engine.asks_definitions else None
-        decision, arguments = await self._judge.decide(context, self._name, name, params.arguments, listed)
+        client = self._client(context, params) if self._judge.approver is not None else None
+        try:
+            decision, arguments = await self._judge.decide(context, self._name, name, params.arguments, listed, client)
+        except NotYet as question:
+            return _asked(question)
         if not decision.allowed:
             if is_hidden(decision) or not await self._has(context, name):
                 return _unknown(name)
@@ -159,6 +223,9 @@ class _ServerGuard:
         params.arguments = arguments  # the judged copy; both objects were made for this call alone
         context.params = {**(context.params or {}), "arguments": arguments}
         return await self._run(handler, context, params, decision)
+
+    def _client(self, context: Context, params: types.CallToolRequestParams) -> Client:
+        return client_of(context.session, context.request_id, context.protocol_version, params.input_responses)
 
     async def _run(
         self, handler: Handler, context: Context, params: types.CallToolRequestParams, decision: Decision
@@ -181,10 +248,10 @@ class _ServerGuard:
         try:
             if self._schema_of is not None and self._schema_of(name) is not None:
                 self._known.add(name, True)
-            elif self._list is None:
+            elif self.listing is None:
                 return True
             else:
-                async for tools, _ in _pages(self._list, context):
+                async for tools, _ in _pages(self.listing, context):
                     for tool in tools:
                         self._known.add(_name(tool), True)
         except Exception:
@@ -197,12 +264,12 @@ class _ServerGuard:
 
         It is asked anew for each call: what another caller, or this one earlier, was told is not what is called now.
         """
-        if self._list is None:
+        if self.listing is None:
             return None
         found: set[str] = set()
         whole = False
         try:
-            async for tools, more in _pages(self._list, context):
+            async for tools, more in _pages(self.listing, context):
                 found.update(definition_text(tool) for tool in tools if _name(tool) == name)
                 whole = more is None
         except Exception:
@@ -252,6 +319,16 @@ def _unknown(name: str) -> types.CallToolResult:
 def _refused(decision: Decision) -> types.CallToolResult:
     text, meta = answer(decision)
     return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=True, _meta=meta)
+
+
+def _asked(question: NotYet) -> types.InputRequiredResult:
+    """Return what ends a call with a question, which the client answers when it calls again."""
+    asked: types.ElicitRequestFormParams | types.ElicitRequestURLParams
+    if question.schema is not None:
+        asked = types.ElicitRequestFormParams(message=question.message, requested_schema=dict(question.schema))
+    else:
+        asked = types.ElicitRequestURLParams(message=question.message, url=str(question.url))
+    return types.InputRequiredResult(input_requests={question.key: types.ElicitRequest(params=asked)})
 
 
 def _is_error(result: Any) -> bool:
