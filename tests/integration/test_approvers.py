@@ -219,7 +219,7 @@ def test_an_answer_is_good_for_the_question_that_was_asked_only():
             accept = types.ElicitResult(action="accept", content={"approve": True})
 
             async def call(path: str, *keys: str) -> Any:
-                responses = {key: accept for key in keys} or None
+                responses = dict.fromkeys(keys, accept) or None
                 return await client.session.call_tool(
                     "rm", {"path": path}, input_responses=responses, allow_input_required=True
                 )

@@ -154,32 +154,45 @@ class Judge:
 
         `client` is whom an approver may ask. Raises `NotYet` where the client has to answer with its next request.
         """
-        bare = ToolCall(tool, {}, server=server)
         arguments, decision = _copied(tool, given)
         try:
-            category = None if listed is None else self._category_by(server, listed)
-            bare = ToolCall(tool, {}, server=server, category=category)
-            principal, session = self.identify(context)
-            about: dict[str, Any] = {
-                "server": server,
-                "session": session,
-                "principal": principal,
-                "context": {"time": utc_now()},
-                "category": category,
-            }
-            known = ToolCall(tool, {}, **about)
-            if known.flaw is None:  # with an identity that is none, hidden may still be what is hidden from all
-                bare = known
             if decision is None:
-                decision = await self.engine.authorize_async(ToolCall(tool, arguments, **about))
+                call = self._asked(context, server, tool, arguments, listed)
+                decision = await self.engine.authorize_async(call)
                 if decision.effect is Effect.APPROVE and self.approver is not None and client is not None:
-                    decision = await self._put(self.approver, decision, ToolCall(tool, arguments, **about), client)
+                    decision = await self._put(self.approver, decision, call, client)
         except NotYet:
             raise
         except Exception:
             log.exception("the policy could not be applied to a call of %r: denied", tool)
             decision = FAILED
-        return self._discreetly(decision, bare), arguments
+        if not decision.allowed and decision.reasons[0].code in _UNJUDGED:
+            hidden = self.engine.evaluate(self._bare(context, server, tool, listed))
+            decision = hidden if is_hidden(hidden) else decision
+        return decision, arguments
+
+    def _asked(
+        self, context: Any, server: str | None, tool: str, arguments: Mapping[str, Any], listed: str | None
+    ) -> ToolCall:
+        category = None if listed is None else self._category_by(server, listed)
+        principal, session = self.identify(context)
+        now = {"time": utc_now()}
+        return ToolCall(
+            tool, arguments, server=server, session=session, principal=principal, context=now, category=category
+        )
+
+    def _bare(self, context: Any, server: str | None, tool: str, listed: str | None) -> ToolCall:
+        """Return a call that never got so far, with what is known of it: a tool that is hidden from this caller, or
+        from all, stays so.
+        """
+        bare = ToolCall(tool, {}, server=server)
+        try:
+            category = None if listed is None else self._category_by(server, listed)
+            bare = ToolCall(tool, {}, server=server, category=category)
+            known = self._asked(context, server, tool, {}, listed)
+        except Exception:  # noqa: BLE001  # logged when the call was decided
+            return bare
+        return known if known.flaw is None else bare
 
     async def _put(self, approver: Approver, waiting: Decision, call: ToolCall, client: Client) -> Decision:
         """Have a person asked about a call that waits, and decide on it again: as of now, since answers take time."""
@@ -201,13 +214,6 @@ class Judge:
             category=call.category,
         )
         return await self.engine.authorize_async(again)
-
-    def _discreetly(self, decision: Decision, bare: ToolCall) -> Decision:
-        """Return what hides the tool from this caller, also if the call never got so far."""
-        if decision.allowed or decision.reasons[0].code not in _UNJUDGED:
-            return decision
-        hidden = self.engine.evaluate(bare)
-        return hidden if is_hidden(hidden) else decision
 
     def viewer(self, context: Any, server: str | None) -> Callable[[str, str | None], bool]:
         """Return what says whether the caller may ever call a tool, by its name and definition.
