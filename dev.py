@@ -2,7 +2,7 @@
 """Set this project up and run it. Needs Python 3.11 or newer and a package index that pip can reach.
 
     python3 dev.py demo             the real clearml-mcp server behind a policy, told as it happens
-    python3 dev.py test [ARGS]      the tests (ARGS go to pytest)
+    python3 dev.py test [ARGS]      the tests, on all stacks (with ARGS pytest alone, which gets them)
     python3 dev.py lint             style, types and the direction of imports
     python3 dev.py docs             the documentation, into site/
     python3 dev.py wheel            the wheel, installed and used where the source tree cannot be seen
@@ -31,7 +31,7 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "dev-stamp.json"
 CONFORMANCE = ROOT.parent / "shared" / "conformance" / "run.py"
 
-EXTRAS = ("completion", "demo", "fastmcp", "mcp", "rich", "yaml", "z3")
+EXTRAS = ("asgi", "completion", "demo", "fastmcp", "gateway", "mcp", "rich", "yaml", "z3")
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "-qq")
 
 
@@ -56,6 +56,8 @@ def demo(arguments: list[str]) -> None:
 def test(arguments: list[str]) -> None:
     install(extras=EXTRAS, groups=("test",))
     python("-m", "pytest", *arguments)
+    if not arguments:  # stacks that cannot live in one environment with these
+        python("-m", "nox", "--tags", "test")
 
 
 def lint(_: list[str]) -> None:

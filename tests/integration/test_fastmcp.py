@@ -9,7 +9,6 @@ import pickle
 from contextlib import asynccontextmanager
 from typing import Any
 
-import fastmcp
 import pytest
 from fastmcp import Client, Context, FastMCP, FastMCPApp
 from fastmcp.exceptions import NotFoundError, ToolError
@@ -25,6 +24,7 @@ from mcp.server.auth.provider import AccessToken
 from mcp_types import Implementation, TextContent
 
 from integration.stacks import ERAS, HANDSHAKE, MODERN, Recorder, facts, refused, same_as, text, wire
+from mcp_policy.adapters._fastmcp_stack import checked
 from mcp_policy.adapters.fastmcp import PolicyMiddleware
 from mcp_policy.call import Principal
 from mcp_policy.guard import Guard, PolicyDenied
@@ -680,11 +680,15 @@ def test_an_engine_that_fails_denies(caplog):
 # -- construction, and the function guard under fastmcp
 
 
-@pytest.mark.parametrize("version", ["3.4.0", "2.13.1", "5.0.0", "0"])
-def test_other_versions_of_fastmcp_are_refused(monkeypatch, version):
-    monkeypatch.setattr(fastmcp, "__version__", version)
-    with pytest.raises(RuntimeError, match=r"fastmcp 4, and .* is installed"):
-        PolicyMiddleware(Recorder())
+@pytest.mark.parametrize("version", ["3.3.9", "2.13.1", "1.0", "5.0.0", "0", "", "4", "x.y"])
+def test_other_versions_of_fastmcp_are_refused(version):
+    with pytest.raises(RuntimeError, match=r"made for fastmcp 2 \(from 2.14\), .* is installed"):
+        checked(version)
+
+
+@pytest.mark.parametrize(("version", "major"), [("2.14.7", 2), ("3.4.0", 3), ("4.0.0rc1", 4), ("4.12.1", 4)])
+def test_known_versions_of_fastmcp_are_guarded(version, major):
+    assert checked(version) == major
 
 
 def test_the_guard_keeps_the_schema_and_speaks_through_the_tool():

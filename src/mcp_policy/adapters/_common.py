@@ -15,6 +15,8 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 from mcp_policy.answer import is_hidden
 from mcp_policy.call import UNKNOWN, Principal, ToolCall
@@ -62,10 +64,11 @@ def principal_of(token: Token) -> Principal:
     Users of one client application share its `client_id`: the subject tells them apart. A token without a subject
     stands for the application itself, under an id that is not mistaken for a subject's.
     """
-    claims = token.claims or {}
+    claims = getattr(token, "claims", None) or {}  # older SDKs have neither claims nor a subject
     issuer = claims.get("iss")
+    subject = getattr(token, "subject", None) or claims.get("sub")
     return Principal(
-        token.subject or f"client:{token.client_id}",
+        subject if isinstance(subject, str) and subject else f"client:{token.client_id}",
         issuer=None if issuer is None else str(issuer),
         client=token.client_id,
         scopes=token.scopes or (),
@@ -88,6 +91,20 @@ def issued_session(session: Any) -> str | None:
     connection = getattr(session, "_connection", None)
     found = getattr(connection, "session_id", None)
     return found if isinstance(found, str) else None
+
+
+_handshaken: Final[WeakKeyDictionary[Any, str]] = WeakKeyDictionary()
+
+
+def handshake_session(session: Any) -> str | None:
+    """Return what stands for a session of the 1.x SDK whose handshake this server has seen.
+
+    The id is ours: over HTTP a client sends one along, and a stateless server, which makes a session for each request
+    and sees no handshake in it, does not look at it.
+    """
+    if getattr(session, "client_params", None) is None:
+        return None
+    return _handshaken.setdefault(session, f"session:{uuid4().hex}")
 
 
 def _copied(tool: str, given: Mapping[str, Any] | None) -> tuple[dict[str, Any], Decision | None]:
