@@ -23,7 +23,7 @@ def mcp1(session: nox.Session) -> None:
     session.install("-e", ".[mcp-v1,asgi]", "httpx", "uvicorn", "hypothesis", "pytest>=9")
     session.install("mypy>=1.18", "types-cachetools")
     session.run("mypy", "src/mcp_policy/adapters/mcp_v1.py")
-    session.run(*PYTEST, "tests/stacks/test_mcp1.py")
+    session.run(*PYTEST, "tests/stacks/test_mcp1.py", "tests/test_docs.py")
 
 
 @nox.session(tags=["test"])

@@ -17,6 +17,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Pages for the MCP SDK 1.x are followed where that is installed, which is a session of noxfile.py; all others are not.
+FOR_MCP_1 = {"guard-an-mcp-1-server.md"}
+PAGES = [
+    page
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if (page.name in FOR_MCP_1) == version("mcp").startswith("1.")
+]
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>\w[^\n]*)\n(?P<body>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = {"mcp-policy": ["-m", "mcp_policy"], "python": []}
 

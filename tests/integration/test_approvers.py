@@ -1,13 +1,16 @@
-"""A person is asked in the middle of a call: real servers of the 2.x SDK, a real client, both protocol eras."""
+"""A person is asked in the middle of a call: servers of the SDK and of fastmcp, a real client, both protocol eras."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import mcp_types as types
 import pytest
+from fastmcp import FastMCP
 from mcp import Client
 from mcp.server.mcpserver import MCPServer
 
@@ -23,6 +26,7 @@ from mcp_policy.adapters.approvers import (
     reply_to_page,
     wait_for_decision,
 )
+from mcp_policy.adapters.fastmcp import PolicyMiddleware
 from mcp_policy.adapters.mcp import guard_server
 from mcp_policy.approvals import Approval
 
@@ -32,12 +36,21 @@ REQUIRED, REJECTED = "approval_required", "approval_rejected"
 
 @pytest.fixture(autouse=True)
 def quiet():
-    logging.getLogger("mcp").setLevel(logging.CRITICAL)
+    for name in ("mcp", "fastmcp"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @pytest.fixture(params=ERAS)
 def era(request) -> str:
     return request.param
+
+
+STACK: Any = MCPServer
+
+
+@pytest.fixture(params=[MCPServer, FastMCP], autouse=True)
+def stack(request, monkeypatch) -> Any:
+    monkeypatch.setattr(f"{__name__}.STACK", request.param)
 
 
 class Served:
@@ -46,18 +59,31 @@ class Served:
     def __init__(self, approver: Approver | None, tools: Any = None, **more: Any) -> None:
         self.engine = Recorder(tools or ASK, **more)
         self.ran: list[str] = []
-        self.server = MCPServer("files")
+        self.server = STACK("files")
 
         def rm(path: str) -> str:
             self.ran.append(path)
             return f"gone {path}"
 
-        self.server.add_tool(rm)
-        guard_server(self.server, self.engine, approver=approver)
+        if STACK is MCPServer:
+            self.server.add_tool(rm)
+            guard_server(self.server, self.engine, approver=approver)
+        else:
+            self.server.tool(rm)
+            self.server.add_middleware(PolicyMiddleware(self.engine, approver=approver))
+
+    @asynccontextmanager
+    async def client(self, era: str, answer: Any = None) -> AsyncIterator[Client]:
+        async with AsyncExitStack() as begun:
+            inner = self.server
+            if STACK is FastMCP:
+                await begun.enter_async_context(self.server._lifespan_manager())
+                inner = self.server._mcp_server
+            yield await begun.enter_async_context(Client(inner, mode=era, cache=None, elicitation_callback=answer))
 
     def calls(self, era: str, *arguments: dict[str, Any], answer: Any = None, together: bool = False) -> list[Any]:
         async def run() -> list[Any]:
-            async with Client(self.server, mode=era, cache=None, elicitation_callback=answer) as client:
+            async with self.client(era, answer) as client:
                 calls = [client.call_tool("rm", given) for given in arguments]
                 return await asyncio.gather(*calls) if together else [await call for call in calls]
 
@@ -176,7 +202,7 @@ def test_a_connection_that_ends_while_a_person_is_asked():
             asked.set()
             await asyncio.Event().wait()
 
-        async with Client(served.server, mode=HANDSHAKE, cache=None, elicitation_callback=leave) as client:
+        async with served.client(HANDSHAKE, leave) as client:
             call = asyncio.ensure_future(client.call_tool("rm", X))
             await asked.wait()
             call.cancel()
@@ -215,7 +241,7 @@ def test_an_answer_is_good_for_the_question_that_was_asked_only():
     served = Served(ask_client())
 
     async def run() -> list[Any]:
-        async with Client(served.server, mode=MODERN, cache=None, elicitation_callback=yes()) as client:
+        async with served.client(MODERN, yes()) as client:
             accept = types.ElicitResult(action="accept", content={"approve": True})
 
             async def call(path: str, *keys: str) -> Any:
@@ -245,7 +271,7 @@ def test_a_client_without_forms_cannot_answer_what_it_is_not_asked():
     served = Served(ask_client())
 
     async def run() -> Any:
-        async with Client(served.server, mode=MODERN, cache=None) as client:
+        async with served.client(MODERN) as client:
             accept = types.ElicitResult(action="accept", content={"approve": True})
             return await client.session.call_tool("rm", X, input_responses={"approval:guess": accept})
 

@@ -1,4 +1,4 @@
-"""Whether every tool of a server meets the policy can be proved: for the 2.x SDK."""
+"""Whether every tool of a server meets the policy can be proved."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from typing import Any
 
 import mcp_types as types
 import pytest
+from fastmcp import FastMCP
+from fastmcp.server.middleware.caching import ResponseCachingMiddleware
+from fastmcp.server.transforms.search import RegexSearchTransform
 from mcp.server.lowlevel import Server
 from mcp.server.mcpserver import MCPServer
 
 from integration.stacks import Recorder
-from mcp_policy.adapters._mediation import Access, UnguardedTools
+from mcp_policy.adapters import Access, UnguardedTools
+from mcp_policy.adapters import fastmcp as fastmcp_guard
+from mcp_policy.adapters.fastmcp import PolicyMiddleware
 from mcp_policy.adapters.mcp import assert_all_guarded, guard_server, guarded_tools
 
 
@@ -108,3 +113,68 @@ def test_it_can_be_asked_where_an_event_loop_runs():
 def test_what_is_no_server_cannot_be_proved():
     with pytest.raises(TypeError, match="takes a `Server` or `MCPServer`"):
         assert_all_guarded(object())
+
+
+# -- fastmcp
+
+
+def files(*middleware: Any, name: str = "files") -> FastMCP:
+    server = FastMCP(name, middleware=list(middleware))
+    server.tool(ls)
+    return server
+
+
+def found_on(server: FastMCP) -> dict[str, bool]:
+    return {access.tool: access.guarded for access in fastmcp_guard.guarded_tools(server)}
+
+
+def test_a_fastmcp_server_is_proved():
+    server = files(PolicyMiddleware(Recorder(hide=["ls"])))
+    server.tool(ls, name="later")
+    assert found_on(server) == {"ls": True, "later": True}
+    fastmcp_guard.assert_all_guarded(server)
+
+
+def test_a_fastmcp_server_without_a_guard_is_found():
+    with pytest.raises(UnguardedTools, match="server `files` has no guard"):
+        fastmcp_guard.assert_all_guarded(files())
+    with pytest.raises(UnguardedTools, match=r"`\*`: server `empty` has no guard"):
+        fastmcp_guard.assert_all_guarded(FastMCP("empty"))
+
+
+def test_mounted_servers_are_behind_the_outermost_guard():
+    parent = files(PolicyMiddleware(Recorder()), name="parent")
+    parent.mount(files(name="child"), "c")
+    assert found_on(parent) == {"ls": True, "c_ls": True}
+
+
+def test_a_guarded_server_is_guarded_where_it_is_mounted():
+    parent = files(name="parent")
+    parent.mount(files(PolicyMiddleware(Recorder()), name="child"), "c")
+    assert found_on(parent) == {"ls": False, "c_ls": True}
+
+
+def test_a_mounted_server_whose_tools_are_called_by_name_needs_a_guard():
+    def parent(*guards: Any) -> FastMCP:
+        child = files(*guards, name="child")
+        child.add_transform(RegexSearchTransform())
+        server = FastMCP("parent", middleware=[PolicyMiddleware(engine)])
+        server.mount(child, "c")
+        return server
+
+    engine = Recorder()
+    with pytest.raises(UnguardedTools, match="a tool of the mounted server `child` calls it by name"):
+        fastmcp_guard.assert_all_guarded(parent())
+    fastmcp_guard.assert_all_guarded(parent(PolicyMiddleware(engine)))
+
+
+def test_a_cache_outside_the_guard_is_found():
+    guard, cache = PolicyMiddleware(Recorder()), ResponseCachingMiddleware()
+    fastmcp_guard.assert_all_guarded(files(guard, cache))
+    with pytest.raises(UnguardedTools, match="`ResponseCachingMiddleware` stands outside the guard"):
+        fastmcp_guard.assert_all_guarded(files(cache, guard))
+
+
+def test_what_is_no_fastmcp_server_cannot_be_proved():
+    with pytest.raises(TypeError, match="looks at a `FastMCP` server"):
+        fastmcp_guard.assert_all_guarded(high())
