@@ -32,6 +32,7 @@ STAMP = VENV / "dev-stamp.json"
 CONFORMANCE = ROOT.parent / "shared" / "conformance" / "run.py"
 
 EXTRAS = ("asgi", "completion", "demo", "fastmcp", "gateway", "mcp", "rich", "yaml", "z3")
+PARALLEL = ("-n", "auto", "--dist", "loadfile")
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "-qq")
 
 
@@ -55,7 +56,7 @@ def demo(arguments: list[str]) -> None:
 
 def test(arguments: list[str]) -> None:
     install(extras=EXTRAS, groups=("test",))
-    python("-m", "pytest", *arguments)
+    python("-m", "pytest", *(arguments or PARALLEL))
     if not arguments:  # stacks that cannot live in one environment with these
         python("-m", "nox", "--tags", "test")
 

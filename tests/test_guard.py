@@ -840,7 +840,11 @@ def test_generators_are_refused():
             Guard(Recorder())(generator)
 
 
-@pytest.mark.parametrize("thing", [7, object(), functools.partial(print), print, Desk, None, [], Desk()], ids=repr)
+@pytest.mark.parametrize(
+    "thing",
+    [7, object(), functools.partial(print), print, Desk, None, [], Desk()],
+    ids=lambda thing: type(thing).__name__,
+)
 def test_only_functions_and_methods_are_taken(thing):
     with pytest.raises(TypeError, match=r"function|class"):
         Guard(Recorder())(thing)

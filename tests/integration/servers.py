@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 import mcp_policy
 
 PINNED = (
@@ -29,12 +31,13 @@ TOOLS = {"fetch": 1, "git": 12, "sqlite": 6, "time": 2}
 
 def script(name: str) -> str:
     """Return where a console script of the servers' environment is, which is made where it is not there."""
-    stamp = HOME / "pinned.json"
-    if not stamp.exists() or json.loads(stamp.read_text()) != list(PINNED):
-        subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(HOME)], check=True)
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "-qq", "--python", str(HOME)]
-        subprocess.run([*pip, "install", "--no-compile", *PINNED], check=True)
-        stamp.write_text(json.dumps(PINNED))
+    with FileLock(HOME.with_suffix(".lock")):  # several processes test at once
+        stamp = HOME / "pinned.json"
+        if not stamp.exists() or json.loads(stamp.read_text()) != list(PINNED):
+            subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(HOME)], check=True)
+            pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "-qq"]
+            subprocess.run([*pip, "--python", str(HOME), "install", "--no-compile", *PINNED], check=True)
+            stamp.write_text(json.dumps(PINNED))
     folder = HOME / ("Scripts" if os.name == "nt" else "bin")
     return str(folder / (f"{name}.exe" if os.name == "nt" else name))
 

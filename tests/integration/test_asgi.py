@@ -629,8 +629,8 @@ JSON = (b"content-type", b"application/json")
 @pytest.mark.parametrize(
     ("body", "headers"),
     [
-        (gzip.compress(LISTED), [JSON, (b"content-encoding", b"gzip")]),
-        (gzip.compress(b"data: " + LISTED + b"\n\n"), [EVENTS, (b"content-encoding", b"gzip")]),
+        (gzip.compress(LISTED, mtime=0), [JSON, (b"content-encoding", b"gzip")]),
+        (gzip.compress(b"data: " + LISTED + b"\n\n", mtime=0), [EVENTS, (b"content-encoding", b"gzip")]),
         (LISTED, [JSON, (b"content-encoding", b"identity"), (b"content-encoding", b"gzip")]),
         (LISTED, [JSON, (b"content-type", b"text/plain")]),
         (LISTED[:-1], [JSON]),

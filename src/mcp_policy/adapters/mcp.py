@@ -30,7 +30,9 @@ try:
     from mcp.server.lowlevel import Server
     from mcp.server.mcpserver import MCPServer
 except ImportError as error:
-    raise ImportError('this adapter needs the MCP SDK 2.x: pip install "mcp-policy[mcp]"') from error
+    raise ImportError(
+        'this adapter needs the MCP SDK 2.x: pip install "mcp-policy[mcp]"; for 1.x use `mcp_policy.adapters.mcp_v1`'
+    ) from error
 
 from mcp_policy.answer import answer, is_hidden
 from mcp_policy.decision import Decision

@@ -1,6 +1,7 @@
 """The MCP SDK, 1.x: `guard_server(server, engine)` for the lowlevel `Server` and for `FastMCP` of `mcp.server.fastmcp`.
 
-- The handlers of `tools/call` and `tools/list` are wrapped, also those that are registered later.
+- The handlers of `tools/call` and `tools/list` are wrapped, also those that are registered later. A call is judged
+  once, where it comes in, whatever handlers its own hands it on to. A call that asks to run as a task is a call.
 - A refusal is a result with `isError`, text and `_meta`, never `structuredContent` and never a JSON-RPC error.
 - A hidden tool and a tool that the server does not list get one and the same answer, which is that of `FastMCP` to an
   unknown tool. So a tool that is not listed cannot be called. A server without a handler of `tools/list` is taken to
@@ -12,6 +13,8 @@
   a call from the one that the server lists to this very caller now.
 - A session over HTTP is one whose handshake this server has seen, and goes by an id of the server's own. A stateless
   server sees none, whatever id its clients send.
+- Versions from 1.10 on are guarded. What an older one lacks (subjects and claims in tokens, questions by way of a page)
+  it goes without.
 
 Functions called in this process (`server.call_tool(...)`) are the host's own calls and are not guarded.
 """
@@ -21,7 +24,10 @@ from __future__ import annotations
 import logging
 from collections import UserDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Self, TypeVar
+from contextvars import ContextVar
+from importlib.metadata import version
+from types import SimpleNamespace
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 try:
     from mcp import types
@@ -30,6 +36,7 @@ try:
     from mcp.server.fastmcp import FastMCP
     from mcp.server.lowlevel import Server
     from mcp.server.lowlevel.server import request_ctx
+    from mcp.shared.context import RequestContext
 except ImportError as error:
     raise ImportError(
         'this adapter needs the MCP SDK 1.x: pip install "mcp-policy[mcp-v1]"; for 2.x use `mcp_policy.adapters.mcp`'
@@ -61,8 +68,22 @@ log: Final = logging.getLogger("mcp_policy")
 ServerT = TypeVar("ServerT", bound="Server[Any, Any] | FastMCP[Any]")
 Handler = Callable[[Any], Awaitable[Any]]
 
+_OLDEST: Final = (1, 10)
 _PAGES: Final = 100
 _MARK: Final = "_mcp_policy_guard"
+
+
+class _Admitted(NamedTuple):
+    """A call that was let through, for as long as its handler runs."""
+
+    guard: _ServerGuard
+    name: str
+    arguments: Mapping[str, Any] | None
+
+
+_admitted: Final[ContextVar[_Admitted | None]] = ContextVar("mcp_policy_admitted", default=None)
+_looking: Final[ContextVar[object]] = ContextVar("mcp_policy_looking", default=None)
+"""The guard that looks a tool up in its server's list, which it needs whole."""
 
 
 def guard_server(
@@ -79,11 +100,12 @@ def guard_server(
     the request context and returns the principal and the session, each or None; without it they are what the transport
     has authenticated. `approver` is asked, in the middle of the call, where a call needs an approval
     (`mcp_policy.adapters.approvers`). Raises `TypeError` for anything but a `Server` or `FastMCP` of the SDK,
-    `ValueError` for a server that is guarded already.
+    `ValueError` for a server that is guarded already, `RuntimeError` where the SDK is not one that can be guarded.
     """
     lowlevel = _lowlevel(server)
     if hasattr(lowlevel, _MARK):
         raise ValueError(f"server `{lowlevel.name}` is guarded already")
+    _check_stack(lowlevel, version("mcp"))
     judge = Judge(check_engine(engine), identity or identify, approver)
     guard = _ServerGuard(lowlevel, judge, server_name or lowlevel.name)
     setattr(lowlevel, _MARK, guard)
@@ -110,17 +132,38 @@ def identify(context: Any) -> Caller:
     """Return who calls, as the transport knows it."""
     request = context.request
     if request is None:
-        return caller(get_access_token(), None, None)
+        return caller(_whole(get_access_token()), None, None)
     # not the context variable: over HTTP that is whoever began the session
     user = request.scope.get("user")
     token = user.access_token if isinstance(user, AuthenticatedUser) else None
-    return caller(token, request, handshake_session(context.session))
+    return caller(_whole(token), request, handshake_session(context.session))
+
+
+def _whole(token: Any) -> Any:
+    """Return a token with all that is asked of one: those of older versions know neither subject nor claims."""
+    if token is None or (hasattr(token, "subject") and hasattr(token, "claims")):
+        return token
+    subject, claims = getattr(token, "subject", None), getattr(token, "claims", None)
+    return SimpleNamespace(client_id=token.client_id, scopes=token.scopes, subject=subject, claims=claims)
+
+
+def _check_stack(lowlevel: Server[Any, Any], found: str) -> None:
+    """Raise `RuntimeError` for an SDK that hands calls on in a way that is not known here."""
+    release = tuple(int(part) if part.isdigit() else 0 for part in found.split(".")[:2])
+    if not _OLDEST <= release < (2,):
+        raise RuntimeError(f"mcp {found} is installed; this adapter guards 1.10 and later, below 2")
+    handlers = getattr(lowlevel, "request_handlers", None)
+    if type(handlers) is not dict:
+        raise RuntimeError(f"the handlers of mcp {found} stand in a `{type(handlers).__name__}`, not in a `dict`")
+    if "request" not in RequestContext.__dataclass_fields__:
+        raise RuntimeError(f"the context of a request in mcp {found} does not say where the request comes from")
 
 
 def _lowlevel(server: object) -> Server[Any, Any]:
     inner = server._mcp_server if isinstance(server, FastMCP) else server
-    if not isinstance(inner, Server):
-        hint = "; use `PolicyMiddleware` of `mcp_policy.adapters.fastmcp`" if hasattr(server, "add_middleware") else ""
+    of_fastmcp = any(base.__module__.partition(".")[0] == "fastmcp" for base in type(inner).__mro__)
+    if of_fastmcp or not isinstance(inner, Server):
+        hint = "; use `PolicyMiddleware` of `mcp_policy.adapters.fastmcp`" if of_fastmcp else ""
         raise TypeError(
             f"`guard_server` takes a `Server` or `FastMCP` of the MCP SDK 1.x, not `{type(server).__name__}`{hint}"
         )
@@ -133,6 +176,10 @@ def _way_past(lowlevel: Server[Any, Any]) -> str:
         return "the server has no guard; `guard_server(server, engine)` puts one there"
     if lowlevel.request_handlers is not guard.handlers:
         return "the server's handlers were put past the guard"
+    for request, method in ((types.CallToolRequest, "tools/call"), (types.ListToolsRequest, "tools/list")):
+        handler = guard.handlers.get(request)
+        if handler is not None and handler not in guard.made:
+            return f"the handler of `{method}` was put past the guard"
     return ""
 
 
@@ -146,7 +193,7 @@ async def _names(server: Server[Any, Any] | FastMCP[Any], lowlevel: Server[Any, 
     if handler is None:
         return [ANY]
     try:
-        return [tool.name async for tools, _ in _pages(handler) for tool in tools] or [ANY]
+        return [tool.name async for tools, _ in _pages(handler, guard) for tool in tools] or [ANY]
     except Exception:
         log.exception("the tools of `%s` cannot be listed without a client", lowlevel.name)
         return [ANY]
@@ -177,6 +224,7 @@ class _ServerGuard:
         self._known: Known[bool] = Known()
         self.listing: Handler | None = None
         self.handlers: Any = None
+        self.made: list[Handler] = []
 
     def install(self) -> None:
         """Wrap what is registered, and whatever will be."""
@@ -193,14 +241,18 @@ class _ServerGuard:
             async def guarded(asked: types.CallToolRequest) -> Any:
                 return await self._call(handler, asked)
 
+            self.made.append(guarded)
             return guarded
         if request is types.ListToolsRequest:
             self.listing = handler
 
             async def filtered(asked: types.ListToolsRequest | None) -> Any:
                 result = await handler(asked)
-                return result if asked is None else self._shown(result)  # None: the SDK's own list
+                if asked is None or _looking.get() is self:  # None: the SDK's own list
+                    return result
+                return self._shown(result)
 
+            self.made.append(filtered)
             return filtered
         return handler
 
@@ -209,25 +261,38 @@ class _ServerGuard:
     async def _call(self, handler: Handler, asked: types.CallToolRequest) -> Any:
         context, params = request_ctx.get(), asked.params
         name = params.name
+        if self._is_admitted(params):
+            return await handler(asked)
         if self._known.get(name) is None and not await self._has(name):
             return _unknown(name)
         listed = await self._definition(name) if self._judge.engine.asks_definitions else None
         client: Client | None = None
         if self._judge.approver is not None:
-            client = client_of(context.session, context.request_id, None, None)
+            client = client_of(_asking(context.session), context.request_id, None, None)
         decision, arguments = await self._judge.decide(context, self._name, name, params.arguments, listed, client)
         if not decision.allowed:
             return _unknown(name) if is_hidden(decision) or not await self._has(name) else _refused(decision)
         params.arguments = arguments  # the judged copy; the request was made for this call alone
         return await self._run(handler, asked, decision)
 
+    def _is_admitted(self, params: types.CallToolRequestParams) -> bool:
+        """Tell whether this very call was let through, and came back in a handler that wraps an earlier one."""
+        call = _admitted.get()
+        if call is None or call.guard is not self or call.name != params.name:
+            return False
+        given = params.arguments
+        return given is call.arguments or repr(given) == repr(call.arguments)  # tells `1` and `true` apart
+
     async def _run(self, handler: Handler, asked: types.CallToolRequest, decision: Decision) -> Any:
+        token = _admitted.set(_Admitted(self, asked.params.name, asked.params.arguments))
         try:
             result = await handler(asked)
         except Exception as error:
             if has_failed(error):
                 await self._judge.engine.refund_async(decision)
             raise
+        finally:
+            _admitted.reset(token)
         if getattr(_inner(result), "isError", False) is True:
             await self._judge.engine.refund_async(decision)
         return result
@@ -240,7 +305,7 @@ class _ServerGuard:
         if self.listing is None:
             return True
         try:
-            async for tools, _ in _pages(self.listing):
+            async for tools, _ in _pages(self.listing, self):
                 for tool in tools:
                     self._known.add(tool.name, True)
         except Exception:
@@ -255,7 +320,7 @@ class _ServerGuard:
         found: set[str] = set()
         whole = False
         try:
-            async for tools, more in _pages(self.listing):
+            async for tools, more in _pages(self.listing, self):
                 found.update(definition_text(tool) for tool in tools if tool.name == name)
                 whole = more is None
         except Exception:
@@ -276,16 +341,31 @@ class _ServerGuard:
         return types.ServerResult(listed.model_copy(update={"tools": shown}))
 
 
-async def _pages(listing: Handler) -> AsyncIterator[tuple[list[types.Tool], str | None]]:
+def _asking(session: Any) -> Any:
+    """Return what asks the client at the other end: older versions name forms otherwise, and have no pages."""
+    if hasattr(session, "elicit_form"):
+        return session
+    return SimpleNamespace(client_params=session.client_params, elicit_form=session.elicit)
+
+
+async def _pages(listing: Handler, guard: object) -> AsyncIterator[tuple[list[types.Tool], str | None]]:
     """Yield the pages of a list: the tools and where the next page begins. Lists without an end are cut."""
     cursor = None
     for _ in range(_PAGES):
-        params = types.PaginatedRequestParams(cursor=cursor)
-        result = _inner(await listing(types.ListToolsRequest(params=params)))
+        token = _looking.set(guard)
+        try:
+            result = _inner(await listing(_asks(cursor)))
+        finally:
+            _looking.reset(token)
         cursor = result.nextCursor
         yield result.tools, cursor
         if cursor is None:
             return
+
+
+def _asks(cursor: str | None) -> types.ListToolsRequest:
+    # older versions have no default for `method`
+    return types.ListToolsRequest(method="tools/list", params=types.PaginatedRequestParams(cursor=cursor))
 
 
 def _inner(result: Any) -> Any:

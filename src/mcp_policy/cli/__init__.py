@@ -32,6 +32,9 @@ GROUPS: Final = {
         "test": "run the test cases of policies",
         "diff": "show what a change of a policy allows or forbids",
     },
+    "put it in force": {
+        "gateway": "stand in front of servers that you cannot change",
+    },
     "ask it": {
         "eval": "decide calls by a policy",
         "explain": "show why a call is decided as it is",
