@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 WANTED = Path(__file__).resolve().parent.parent / "npm" / "package.json"
+CLIENT = WANTED.with_name("client.mjs")
 SCRIPTS = Path(sys.executable).parent
 
 
@@ -40,4 +41,5 @@ def folder() -> Path:
             environment = {**os.environ, "PATH": os.pathsep.join((str(SCRIPTS), os.environ.get("PATH", "")))}
             subprocess.run([npm, "install", *quiet], cwd=home, check=True, env=environment, stdout=subprocess.DEVNULL)
             (home / "done").touch()
+        shutil.copy(CLIENT, home)  # scripts find their packages from where they are
     return home

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from fastmcp.server import create_proxy
 
 from integration import npm
 from integration.conformance_server import server
+from integration.web import served
 from mcp_policy import Policy, PolicyEngine
 from mcp_policy.adapters.asgi import PolicyASGIMiddleware
 from mcp_policy.adapters.fastmcp import PolicyMiddleware
@@ -33,22 +31,6 @@ def quiet():
     logging.disable()
     yield
     logging.disable(logging.NOTSET)
-
-
-@contextlib.asynccontextmanager
-async def served(app: Any) -> AsyncIterator[str]:
-    """Serve an app on a port of its own, and give its address."""
-    config = uvicorn.Config(app, port=0, log_level="critical", ws="none", timeout_graceful_shutdown=1)
-    running = uvicorn.Server(config)
-    task = asyncio.create_task(running.serve())
-    while not running.started:
-        assert not task.done()
-        await asyncio.sleep(0.01)
-    try:
-        yield f"http://localhost:{running.servers[0].sockets[0].getsockname()[1]}/mcp"
-    finally:
-        running.should_exit = True
-        await task
 
 
 async def told(app: Any, results: Path) -> dict[str, list[tuple[str, str]]]:
