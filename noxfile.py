@@ -1,37 +1,47 @@
-"""The stacks that cannot live in one environment with the project's own: each has a session that runs its tests.
+"""Tests that cannot share one environment with the project's own: other versions of the stacks that it guards.
 
-nox                  the tests of all of them
-nox -s mcp1          those of one
-nox --tags cost      what a guard adds to a call there
+    nox --tags test              all of them
+    nox --session mcp1           one
+    nox --tags cost              what a guard adds to a call there
+
+Each session has an environment of its own in `.venv/nox`, which stays for the next time.
 """
 
 from __future__ import annotations
 
 import nox
 
-nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.reuse_existing_virtualenvs = True
-nox.options.tags = ["test"]
 nox.needs_version = ">=2025.2"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.envdir = ".venv/nox"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+nox.options.tags = ["test"]
 
-PYTEST = ("pytest", "-p", "no:cacheprovider", "-q")
+TESTS = ("httpx>=0.27", "hypothesis>=6.120", "pytest>=9", "uvicorn>=0.30")
+TYPES = ("mypy>=1.18", "types-cachetools")
 
 
 @nox.session(tags=["test"])
 def mcp1(session: nox.Session) -> None:
-    """The MCP SDK 1.x."""
-    session.install("-e", ".[mcp-v1,asgi]", "httpx", "uvicorn", "hypothesis", "pytest>=9")
-    session.install("mypy>=1.18", "types-cachetools")
-    session.run("mypy", "src/mcp_policy/adapters/mcp_v1.py")
-    session.run(*PYTEST, "tests/stacks/test_mcp1.py", "tests/test_docs.py")
+    """The MCP SDK 1.x; its adapter's types are checked here, and its page in the documentation is followed."""
+    session.install("-e", ".[asgi,mcp-v1]", *TESTS, *TYPES)
+    session.run("mypy", "--follow-imports", "silent", "src/mcp_policy/adapters/mcp_v1.py")
+    tests(session, "tests/stacks/test_mcp1.py", "tests/stacks/test_contract_mcp1.py", "tests/test_docs.py")
 
 
 @nox.session(tags=["test"])
-@nox.parametrize("requirement", ["fastmcp[tasks]>=2.14,<3", "fastmcp[tasks]>=3.4,<4"], ids=["2", "3"])
-def fastmcp(session: nox.Session, requirement: str) -> None:
-    """An older fastmcp, on the MCP SDK 1.x."""
-    session.install("-e", ".[fastmcp]", requirement, "hypothesis", "pytest>=9", "uvicorn")
-    session.run(*PYTEST, "-W", "ignore::DeprecationWarning", "tests/stacks/test_fastmcp_older.py")
+def fastmcp2(session: nox.Session) -> None:
+    """The last fastmcp on the way to 3."""
+    session.install("-e", ".[fastmcp]", "fastmcp<3", *TESTS)
+    tests(session, "tests/stacks/test_fastmcp_older.py", "tests/stacks/test_contract_fastmcp2.py")
+
+
+@nox.session(tags=["test"])
+def fastmcp3(session: nox.Session) -> None:
+    """fastmcp 3, which stands on the MCP SDK 1.x as 2 does."""
+    session.install("-e", ".[fastmcp]", "fastmcp[tasks]>=3.4,<4", *TESTS)
+    tests(session, "tests/stacks/test_fastmcp_older.py", "tests/stacks/test_contract_fastmcp3.py")
 
 
 @nox.session(tags=["cost"])
@@ -40,3 +50,9 @@ def cost(session: nox.Session, requirement: str) -> None:
     """What a guard adds to a call, on a stack that the main environment does not have."""
     session.install("-e", ".[asgi]", requirement)
     session.run("python", "benchmarks/adapters.py")
+
+
+def tests(session: nox.Session, *files: str) -> None:
+    """Run test files, with what is given after `--`; other people's deprecations at import are theirs."""
+    quiet = ("-p", "no:cacheprovider", "-q", "-W", "ignore::DeprecationWarning")
+    session.run("python", "-m", "pytest", *quiet, *files, *session.posargs)
