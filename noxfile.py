@@ -39,7 +39,7 @@ def fastmcp2(session: nox.Session) -> None:
 
 @nox.session(tags=["test"])
 def fastmcp3(session: nox.Session) -> None:
-    """fastmcp 3, which stands on the MCP SDK 1.x as 2 does."""
+    """The last on the MCP SDK 1.x."""
     session.install("-e", ".[fastmcp]", "fastmcp[tasks]>=3.4,<4", *TESTS)
     tests(session, "tests/stacks/test_fastmcp_older.py", "tests/stacks/test_contract_fastmcp3.py")
 

@@ -528,3 +528,30 @@ def test_a_context_is_passed_on_as_it_is(kind):
     assert plain(ctx=context, value=1) is context
     assert engine.judged == {"value": 1}
     assert request.lifespan_context is state
+
+
+def test_a_handler_that_wraps_a_guarded_one_is_judged_once():
+    engine = Recorder({"ls": {"rate_limit": {"max": 1, "window": 60}}})
+    server = guard_server(low(), engine)
+    inner = server.get_request_handler("tools/call")
+
+    async def outer(ctx: Any, params: Any) -> Any:
+        return await inner.handler(ctx, params)
+
+    server.add_request_handler("tools/call", inner.params_type, outer)
+    assert not ask(server, "ls").is_error
+    assert [call.tool for call in engine.calls] == ["ls"]
+
+
+def test_what_a_handler_does_once_more_is_judged_again():
+    engine = Recorder({"ls": {"rate_limit": {"max": 1, "window": 60}}})
+    server = guard_server(low(), engine)
+    inner = server.get_request_handler("tools/call")
+
+    async def twice(ctx: Any, params: Any) -> Any:
+        await inner.handler(ctx, params)
+        return await inner.handler(ctx, params)
+
+    server.add_request_handler("tools/call", inner.params_type, twice)
+    refused(ask(server, "ls"), "limit", "rate_limited")
+    assert len(server.ran) == 1

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 from uuid import uuid4
@@ -259,6 +261,37 @@ class Judge:
 
     def _find_category(self, server: str | None, listed: str) -> str:
         return UNKNOWN if listed == UNREADABLE else self.engine.category(server, json.loads(listed))
+
+
+class _Admitted(NamedTuple):
+    """A call that a guard let through, for as long as its handler runs."""
+
+    guard: object
+    tool: str
+    arguments: Mapping[str, Any] | None
+
+
+_admitted: Final[ContextVar[list[_Admitted]]] = ContextVar("mcp_policy_admitted")
+
+
+@contextmanager
+def admitting(guard: object, tool: str, arguments: Mapping[str, Any] | None) -> Iterator[None]:
+    """Let a call through to its handler, which may be one that hands it on to an earlier handler, guarded as well."""
+    token = _admitted.set([_Admitted(guard, tool, arguments)])
+    try:
+        yield
+    finally:
+        _admitted.reset(token)
+
+
+def is_admitted(guard: object, tool: str, arguments: Mapping[str, Any] | None) -> bool:
+    """Tell whether this very call was let through by this guard and comes back from its handler; once."""
+    for call in _admitted.get([]):
+        same = arguments is call.arguments or repr(arguments) == repr(call.arguments)  # tells `1` and `true` apart
+        if call.guard is guard and call.tool == tool and same:
+            _admitted.get().remove(call)
+            return True
+    return False
 
 
 Found = TypeVar("Found")

@@ -1,6 +1,7 @@
 """The MCP SDK, 2.x: `guard_server(server, engine)` for the lowlevel `Server` and for `MCPServer`.
 
-- The handlers of `tools/call` and `tools/list` are wrapped, also those that are registered later.
+- The handlers of `tools/call` and `tools/list` are wrapped, also those that are registered later. A call is judged
+  once, where it comes in, whatever handlers its own hands it on to.
 - A refusal is a result with `isError`, text and `_meta`, never `structuredContent` and never a JSON-RPC error.
 - A hidden tool and a tool that the server does not list get one and the same answer, which is that of `MCPServer` to an
   unknown tool. So a tool that is not listed cannot be called. A server without a handler of `tools/list` is taken to
@@ -47,9 +48,11 @@ from ._common import (
     IdentityHook,
     Judge,
     Known,
+    admitting,
     caller,
     definition_text,
     definition_texts,
+    is_admitted,
     issued_session,
 )
 from ._mediation import ANY, Access, check, run
@@ -210,6 +213,8 @@ class _ServerGuard:
 
     async def _call(self, handler: Handler, context: Context, params: types.CallToolRequestParams) -> Any:
         name = params.name
+        if is_admitted(self, name, params.arguments):
+            return await handler(context, params)
         if self._known.get(name) is None and not await self._has(context, name):
             return _unknown(name)
         listed = await self._definition(context, name) if self._judge.engine.asks_definitions else None
@@ -233,7 +238,8 @@ class _ServerGuard:
         self, handler: Handler, context: Context, params: types.CallToolRequestParams, decision: Decision
     ) -> Any:
         try:
-            result = await handler(context, params)
+            with admitting(self, params.name, params.arguments):
+                result = await handler(context, params)
         except Exception as error:
             if has_failed(error):
                 await self._judge.engine.refund_async(decision)

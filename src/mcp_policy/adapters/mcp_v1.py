@@ -27,7 +27,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextvars import ContextVar
 from importlib.metadata import version
 from types import SimpleNamespace
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 try:
     from mcp import types
@@ -55,10 +55,12 @@ from ._common import (
     IdentityHook,
     Judge,
     Known,
+    admitting,
     caller,
     definition_text,
     definition_texts,
     handshake_session,
+    is_admitted,
 )
 from ._mediation import ANY, Access, check, run
 from .approvers import Approver, Client
@@ -73,15 +75,6 @@ _PAGES: Final = 100
 _MARK: Final = "_mcp_policy_guard"
 
 
-class _Admitted(NamedTuple):
-    """A call that was let through, for as long as its handler runs."""
-
-    guard: _ServerGuard
-    name: str
-    arguments: Mapping[str, Any] | None
-
-
-_admitted: Final[ContextVar[_Admitted | None]] = ContextVar("mcp_policy_admitted", default=None)
 _looking: Final[ContextVar[object]] = ContextVar("mcp_policy_looking", default=None)
 """The guard that looks a tool up in its server's list, which it needs whole."""
 
@@ -261,7 +254,7 @@ class _ServerGuard:
     async def _call(self, handler: Handler, asked: types.CallToolRequest) -> Any:
         context, params = request_ctx.get(), asked.params
         name = params.name
-        if self._is_admitted(params):
+        if is_admitted(self, name, params.arguments):
             return await handler(asked)
         if self._known.get(name) is None and not await self._has(name):
             return _unknown(name)
@@ -275,24 +268,14 @@ class _ServerGuard:
         params.arguments = arguments  # the judged copy; the request was made for this call alone
         return await self._run(handler, asked, decision)
 
-    def _is_admitted(self, params: types.CallToolRequestParams) -> bool:
-        """Tell whether this very call was let through, and came back in a handler that wraps an earlier one."""
-        call = _admitted.get()
-        if call is None or call.guard is not self or call.name != params.name:
-            return False
-        given = params.arguments
-        return given is call.arguments or repr(given) == repr(call.arguments)  # tells `1` and `true` apart
-
     async def _run(self, handler: Handler, asked: types.CallToolRequest, decision: Decision) -> Any:
-        token = _admitted.set(_Admitted(self, asked.params.name, asked.params.arguments))
         try:
-            result = await handler(asked)
+            with admitting(self, asked.params.name, asked.params.arguments):
+                result = await handler(asked)
         except Exception as error:
             if has_failed(error):
                 await self._judge.engine.refund_async(decision)
             raise
-        finally:
-            _admitted.reset(token)
         if getattr(_inner(result), "isError", False) is True:
             await self._judge.engine.refund_async(decision)
         return result
