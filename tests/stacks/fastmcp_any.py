@@ -45,11 +45,14 @@ class Fast:
     @asynccontextmanager
     async def memory(self, server: Any) -> AsyncIterator[Any]:
         lowlevel = server._mcp_server
-        async with create_client_server_memory_streams() as (client, (read, write)), server._lifespan_manager():
-            async with anyio.create_task_group() as group:
-                group.start_soon(lowlevel.run, read, write, lowlevel.create_initialization_options())
-                yield client
-                group.cancel_scope.cancel()
+        async with (
+            create_client_server_memory_streams() as (client, (read, write)),
+            server._lifespan_manager(),
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(lowlevel.run, read, write, lowlevel.create_initialization_options())
+            yield client
+            group.cancel_scope.cancel()
 
     async def stdio(self, server: Any) -> None:
         await server.run_stdio_async(show_banner=False)

@@ -50,11 +50,10 @@ class High:
     @asynccontextmanager
     async def memory(self, server: Any) -> AsyncIterator[Any]:
         inner = self.lowlevel(server)
-        async with create_client_server_memory_streams() as (client, (read, write)):
-            async with anyio.create_task_group() as group:
-                group.start_soon(inner.run, read, write, inner.create_initialization_options())
-                yield client
-                group.cancel_scope.cancel()
+        async with create_client_server_memory_streams() as (client, (read, write)), anyio.create_task_group() as group:
+            group.start_soon(inner.run, read, write, inner.create_initialization_options())
+            yield client
+            group.cancel_scope.cancel()
 
     async def stdio(self, server: Any) -> None:
         inner = self.lowlevel(server)
