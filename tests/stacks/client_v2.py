@@ -68,7 +68,7 @@ async def stdio(command: list[str], env: dict[str, str], errors: Path) -> AsyncI
 @asynccontextmanager
 async def http(url: str, headers: dict[str, str] | None = None) -> AsyncIterator[Any]:
     async with (
-        httpx.AsyncClient(headers=headers, verify=False) as client,  # there is no TLS here, and its certificates load slowly
+        httpx.AsyncClient(headers=headers, verify=False) as client,  # no TLS here: certificates load slowly
         streamable_http_client(url, http_client=client) as streams,
     ):
         yield streams

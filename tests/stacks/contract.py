@@ -158,7 +158,9 @@ class Contract:
 
     # -- arguments
 
-    @pytest.mark.parametrize("amount", ["5", "500", True, "NaN", "Infinity", [5], {"is": 5}, float("nan"), float("inf")])
+    @pytest.mark.parametrize(
+        "amount", ["5", "500", True, "NaN", "Infinity", [5], {"is": 5}, float("nan"), float("inf")]
+    )
     def test_what_would_be_made_a_number_is_none(self, there, amount):
         there.begin(tools={"transfer": {"require": [{"path": "args.amount", "op": "lte", "value": 100}]}})
         answer = there.call("transfer", {"amount": amount})
@@ -230,7 +232,10 @@ class Contract:
     def test_what_a_client_says_of_itself_is_no_identity(self, there):
         there.begin(tools={"ls": limited(2), "slow": limited(2, per="principal")})
         for tool in ("ls", "slow"):
-            answers = [there.call(tool, X, {"session": f"s{n}", "user": f"u{n}", "principal": {"id": f"p{n}"}}) for n in range(4)]
+            answers = [
+                there.call(tool, X, {"session": f"s{n}", "user": f"u{n}", "principal": {"id": f"p{n}"}})
+                for n in range(4)
+            ]
             assert [answer.is_error for answer in answers] == [False, False, True, True]
 
     # -- approvals
@@ -270,7 +275,9 @@ class Contract:
         assert len(there.person.questions) == asks(there), "once is enough"
         assert there.world.ran == []
 
-    @pytest.mark.parametrize("says", [("cancel", None), ("accept", {}), ("accept", {"approve": "true"}), ("accept", None)], ids=str)
+    @pytest.mark.parametrize(
+        "says", [("cancel", None), ("accept", {}), ("accept", {"approve": "true"}), ("accept", None)], ids=str
+    )
     def test_no_proper_answer_is_none(self, there, says):
         there.begin(tools=ASKED_ABOUT)
         there.person.says = says

@@ -42,7 +42,11 @@ class Place(NamedTuple):
 
 
 def places(
-    clients: Any, stacks: dict[str, Any], *, over: Sequence[str] = ("memory", "stdio", "http"), lacks: Sequence[str] = ()
+    clients: Any,
+    stacks: dict[str, Any],
+    *,
+    over: Sequence[str] = ("memory", "stdio", "http"),
+    lacks: Sequence[str] = (),
 ) -> list[Place]:
     """Return every place of these stacks: the transports in `over`, and the eras of their clients.
 

@@ -64,7 +64,11 @@ def greet(who: str) -> str:
 def schemas(name: str) -> dict[str, Any]:
     """Return the input schema of a tool, for stacks that do not find it out by themselves."""
     number = {"transfer": {"amount": {"type": "number"}}}
-    path = {"ls": {"path": {"type": "string"}}, "slow": {"path": {"type": "string"}}, "rm": {"path": {"type": "string"}}}
+    path = {
+        "ls": {"path": {"type": "string"}},
+        "slow": {"path": {"type": "string"}},
+        "rm": {"path": {"type": "string"}},
+    }
     properties = {**number, **path}.get(name, {})
     return {"type": "object", "properties": properties, "required": ["path"] if name == "rm" else []}
 

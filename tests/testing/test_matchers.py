@@ -195,7 +195,7 @@ async def _answer() -> Decision:
 @pytest.mark.parametrize(
     "other",
     [None, True, "allowed", Effect.ALLOW, (), tuple(RUNS), RUNS.reasons[0], Principal("a"), PAY, allowed()],
-    ids=lambda other: type(other).__name__,
+    ids=["None", "true", "text", "effect", "()", "tuple", "reason", "principal", "call", "matcher"],
 )
 def test_a_matcher_equals_nothing_but_decisions(other: object) -> None:
     matcher = allowed()
