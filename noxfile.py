@@ -12,7 +12,7 @@ from __future__ import annotations
 import nox
 
 nox.needs_version = ">=2025.2"
-nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.default_venv_backend = "venv"  # pip knows the same indexes as it does elsewhere
 nox.options.envdir = ".venv/nox"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True

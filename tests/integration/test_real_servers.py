@@ -1,142 +1,172 @@
-"""Servers of other people behind the gateway, as their users would run them: what is allowed happens, what is denied does not."""
+"""Servers of other people behind the gateway, unmodified: what is allowed has its effect, and what is denied has none."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from integration import npm, servers
-from integration.gateways import connected, policy, written
-from integration.stacks import ERAS, listed_by, text
+from integration.gateways import GATEWAY, connected, environment, written
+from integration.servers import script
+from integration.stacks import MODERN
+from mcp_policy.answer import META_KEY
+from mcp_policy.cli._clearml_api import TASKS, clearml_api
+from npm import packages
+
+Call = tuple[str, dict[str, Any]]
 
 
-@pytest.fixture(params=ERAS)
-def era(request) -> str:
-    return request.param
+class Case(NamedTuple):
+    """A server; a call that the policy allows, and what shows that it ran; one that it denies, and what shows that not."""
+
+    command: list[str]
+    tools: dict[str, Any]
+    allowed: Call
+    has_run: Callable[[str], object]
+    denied: Call
+    has_not_run: Callable[[str], object]
+    env: dict[str, str] = {}  # noqa: RUF012  # nobody changes it
 
 
-def package(name: str, *arguments: str) -> list[str]:
-    """Return the command of an npm package's server."""
-    home = npm.folder() / "node_modules" / "@modelcontextprotocol" / name
-    return [npm.node(), str(home / "dist" / "index.js"), *arguments]
+@contextmanager
+def git(folder: Path) -> Iterator[Case]:
+    repository = str(folder / "repository")
+
+    def run(*command: str) -> str:
+        return subprocess.run(["git", "-C", repository, *command], check=True, capture_output=True, text=True).stdout
+
+    subprocess.run(["git", "init", "-q", repository], check=True)
+    run("config", "user.name", "somebody")
+    run("config", "user.email", "somebody@example.com")
+    Path(repository, "file").write_text("text")
+    run("add", "file")
+    at = {"repo_path": repository}
+    yield Case(
+        [script("mcp-server-git")],
+        {"git_status": {}, "git_commit": {"require": [{"path": "args.message", "op": "regex", "value": "^[A-Z]"}]}},
+        ("git_commit", {**at, "message": "Say it in a sentence"}),
+        lambda _: run("log", "--format=%s") == "Say it in a sentence\n",
+        ("git_create_branch", {**at, "branch_name": "other"}),
+        lambda _: run("branch", "--list", "other") == "",
+    )
 
 
-def talk(tmp_path: Path, rules: dict[str, Any], command: list[str], era: str, work: Any) -> Any:
-    file = written(tmp_path / "policy.json", policy(**rules))
-
-    async def run() -> Any:
-        async with connected(["--policy", file, "--", *command], era) as client:
-            return await work(client)
-
-    return asyncio.run(run())
-
-
-def test_files_are_written_where_the_policy_says(tmp_path, era):
-    root = tmp_path.resolve() / "data"
-    (root / "open").mkdir(parents=True)
-    rules = {
-        "hide": ["move_file"],
-        "tools": {
-            "write_file": {"require": [{"path": "args.path", "op": "within", "value": f"{root}/open"}]},
-            "edit_file": {"action": "deny", "reason": "files are written, not edited"},
-        },
-    }
-
-    async def work(client: Any) -> tuple[list[str], list[Any]]:
-        calls = [
-            ("write_file", {"path": f"{root}/open/a.txt", "content": "hello"}),
-            ("write_file", {"path": f"{root}/b.txt", "content": "hello"}),
-            ("write_file", {"path": f"{root}/open/../c.txt", "content": "hello"}),
-            ("edit_file", {"path": f"{root}/open/a.txt", "edits": [{"oldText": "hello", "newText": "bye"}]}),
-            ("move_file", {"source": f"{root}/open/a.txt", "destination": f"{root}/d.txt"}),
-        ]
-        return await listed_by(client), [await client.call_tool(*call) for call in calls]
-
-    names, answers = talk(tmp_path, rules, package("server-filesystem", str(root)), era, work)
-    assert "write_file" in names
-    assert "move_file" not in names
-    assert "edit_file" not in names
-    assert [answer.is_error for answer in answers] == [False, True, True, True, True]
-    assert sorted(path.name for path in root.rglob("*")) == ["a.txt", "open"]
-    assert (root / "open" / "a.txt").read_text() == "hello"
-    assert text(answers[3]) == "[POLICY DENIED] files are written, not edited."
-    assert text(answers[4]) == "Unknown tool: 'move_file'"
+@contextmanager
+def filesystem(folder: Path) -> Iterator[Case]:
+    public, private = folder / "public", folder / "private"
+    for made in (public, private):
+        made.mkdir()
+    rule = {"path": "args.path", "op": "within", "value": str(public), "reason": "files go into the public folder"}
+    yield Case(
+        [*packages.script("@modelcontextprotocol/server-filesystem"), str(folder)],
+        {"read_text_file": {}, "write_file": {"require": [rule]}},
+        ("write_file", {"path": str(public / "notes"), "content": "written"}),
+        lambda _: (public / "notes").read_text() == "written",
+        ("write_file", {"path": str(public / ".." / "private" / "notes"), "content": "written"}),
+        lambda _: not (private / "notes").exists(),
+    )
 
 
-def test_memory_is_kept_and_not_deleted(tmp_path, era):
-    rules = {"tools": {"delete_*": {"action": "deny"}, "create_entities": {"rate_limit": {"max": 1, "window": 60}}}}
-    memory = tmp_path / "memory.jsonl"
-
-    def ann(name: str) -> dict[str, Any]:
-        return {"entities": [{"name": name, "entityType": "person", "observations": ["likes tea"]}]}
-
-    async def work(client: Any) -> list[Any]:
-        calls = [
-            ("create_entities", ann("ann")),
-            ("create_entities", ann("bob")),
-            ("delete_entities", {"entityNames": ["ann"]}),
-            ("read_graph", {}),
-        ]
-        return [await client.call_tool(*call) for call in calls]
-
-    command = ["env", f"MEMORY_FILE_PATH={memory}", *package("server-memory")]
-    created, limited, denied, graph = talk(tmp_path, rules, command, era, work)
-    assert [created.is_error, limited.is_error, denied.is_error] == [False, True, True]
-    assert text(limited).startswith("[POLICY LIMIT] ")
-    assert "ann" in text(graph)
-    assert [json.loads(line)["name"] for line in memory.read_text().splitlines()] == ["ann"]
+@contextmanager
+def memory(folder: Path) -> Iterator[Case]:
+    file = folder / "memory.jsonl"
+    known = {"type": "entity", "name": "Ann", "entityType": "person", "observations": ["knows Bob"]}
+    file.write_text(json.dumps(known) + "\n")
+    entity = {"name": "Bob", "entityType": "person", "observations": ["knows Ann"]}
+    yield Case(
+        packages.script("@modelcontextprotocol/server-memory"),
+        {"read_graph": {}, "create_entities": {}},
+        ("create_entities", {"entities": [entity]}),
+        lambda _: "knows Ann" in file.read_text(),
+        ("delete_entities", {"entityNames": ["Ann"]}),
+        lambda _: "knows Bob" in file.read_text(),
+        {"MEMORY_FILE_PATH": str(file)},
+    )
 
 
-def test_everything_works_but_for_what_is_denied(tmp_path, era):
-    rules = {"tools": {"get-sum": {"deny_if": [{"path": "args.a", "op": "gt", "value": 100}]}}, "hide": ["get-env"]}
-
-    async def work(client: Any) -> tuple[list[str], list[Any], list[Any]]:
-        calls = [
-            ("echo", {"message": "hi"}),
-            ("get-sum", {"a": 2, "b": 3}),
-            ("get-sum", {"a": 101, "b": 3}),
-            ("get-sum", {"a": "101", "b": 3}),
-            ("get-env", {}),
-        ]
-        resources = (await client.list_resources()).resources
-        return await listed_by(client), [await client.call_tool(*call) for call in calls], resources
-
-    names, answers, resources = talk(tmp_path, rules, package("server-everything", "stdio"), era, work)
-    assert "get-env" not in names
-    assert [answer.is_error for answer in answers] == [False, False, True, True, True]
-    assert "5" in text(answers[1])
-    assert "PATH" not in text(answers[4])
-    assert resources, "resources pass"
+@contextmanager
+def everything(folder: Path) -> Iterator[Case]:
+    yield Case(
+        packages.script("@modelcontextprotocol/server-everything"),
+        {"echo": {}, "get-sum": {"require": [{"path": "args.b", "op": "lte", "value": 10}]}},
+        ("get-sum", {"a": 2, "b": 3}),
+        lambda text: "5" in text,
+        ("get-env", {}),
+        lambda text: "PATH" not in text,
+    )
 
 
-def test_a_repository_is_added_to_and_not_reset(tmp_path, era):
-    repository = tmp_path / "repository"
-    git = ["git", "-C", str(repository), "-c", "user.name=t", "-c", "user.email=t@example.com"]
-    subprocess.run(["git", "init", "-q", str(repository)], check=True)
-    (repository / "a.txt").write_text("a")
-    rules = {
-        "tools": {
-            "git_reset": {"action": "deny"},
-            "git_add": {"require": [{"path": "args.files[*]", "op": "neq", "value": "."}]},
-        }
-    }
+@contextmanager
+def clearml(folder: Path) -> Iterator[Case]:
+    home = {"HOME": str(folder), "CLEARML_CONFIG_FILE": str(folder / "clearml.conf")}
+    (task, _), *_ = TASKS.items()
+    with clearml_api() as api:
+        yield Case(
+            [sys.executable, "-m", "clearml_mcp.clearml_mcp"],
+            {"get_task_metrics": {}},
+            ("get_task_metrics", {"task_id": task}),
+            lambda text: "0.52" in text and api.requests,
+            ("list_models", {}),
+            lambda _: not any(request.startswith("models.") for request in api.requests),
+            {**home, **api.environment},
+        )
 
-    async def work(client: Any) -> list[Any]:
-        at = {"repo_path": str(repository)}
-        calls = [
-            ("git_add", {**at, "files": ["."]}),
-            ("git_add", {**at, "files": ["a.txt"]}),
-            ("git_reset", at),
-            ("git_status", at),
-        ]
-        return [await client.call_tool(*call) for call in calls]
 
-    answers = talk(tmp_path, rules, [servers.script("mcp-server-git")], era, work)
-    assert [answer.is_error for answer in answers] == [True, False, True, False]
-    staged = subprocess.run([*git, "diff", "--cached", "--name-only"], capture_output=True, text=True, check=True)
-    assert staged.stdout.split() == ["a.txt"]
+CASES: list[Callable[[Path], AbstractContextManager[Case]]] = [clearml, everything, filesystem, git, memory]
+
+
+def by_python(era: str) -> Callable[..., Any]:
+    def talk(arguments: list[str], env: dict[str, str], calls: list[Call]) -> tuple[list[str], list[Any]]:
+        async def over() -> tuple[list[str], list[Any]]:
+            async with connected(arguments, era, env=env) as client:
+                names = [tool.name for tool in (await client.list_tools()).tools]
+                answers = [await client.call_tool(*call) for call in calls]
+                return names, [
+                    json.loads(answer.model_dump_json(by_alias=True, exclude_none=True)) for answer in answers
+                ]
+
+        return asyncio.run(asyncio.wait_for(over(), 100))
+
+    return talk
+
+
+def by_typescript(sdk: str) -> Callable[..., Any]:
+    def talk(arguments: list[str], env: dict[str, str], calls: list[Call]) -> tuple[list[str], list[Any]]:
+        seen = packages.talk(sdk, {"command": [sys.executable, *GATEWAY, *arguments], "env": env, "calls": calls})
+        return seen["tools"], seen["answers"]
+
+    return talk
+
+
+CLIENTS = {
+    "python": by_python(MODERN),  # in the other era: `test_gateway.py`
+    "typescript-handshake": by_typescript("handshake"),
+    "typescript-modern": by_typescript("modern"),
+}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("case", CASES)
+def test_behind_the_gateway(case, client, tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    with case(work) as server:
+        policy = written(tmp_path / "policy.json", {"version": "1", "tools": server.tools})
+        passed = [part for name in server.env for part in ("--pass-env", name)]
+        arguments = ["--policy", policy, *passed, "--", *server.command]
+        names, answers = CLIENTS[client](arguments, environment(**server.env), [server.allowed, server.denied])
+        texts = ["".join(part.get("text", "") for part in answer["content"]) for answer in answers]
+        assert set(names) == set(server.tools)
+        assert not answers[0].get("isError"), texts[0]
+        assert server.has_run(texts[0]), texts[0]
+        assert answers[1]["isError"] is True
+        assert texts[1].startswith("[POLICY DENIED] ")
+        assert answers[1]["_meta"][META_KEY]["effect"] == "deny"
+        assert server.has_not_run(texts[1])

@@ -1,158 +1,141 @@
-"""The official TypeScript SDK as the client, in both protocol eras: what is refused reaches its user with its reason."""
+"""The official TypeScript SDK of both protocol eras, against guarded servers over stdio and streamable HTTP.
+
+It checks structured content against a tool's output schema: a refusal's reason has to reach its user all the same.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import logging
-import os
-import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastmcp import FastMCP
-from mcp.server.mcpserver import MCPServer
+from anyio.from_thread import start_blocking_portal
 
-import mcp_policy
-from integration import npm, stdio_server
-from integration.gateways import policy, written
-from integration.stacks import ERAS
-from integration.web import served
-from mcp_policy import Policy, PolicyEngine
-from mcp_policy.adapters.approvers import ask_client
-from mcp_policy.adapters.asgi import PolicyASGIMiddleware
-from mcp_policy.adapters.fastmcp import PolicyMiddleware
-from mcp_policy.adapters.mcp import guard_server
 from mcp_policy.answer import META_KEY
+from npm.packages import home, talk
+from stacks import client_v2
+from stacks.asgi import Asgi
+from stacks.fastmcp_any import FASTMCP
+from stacks.gateway import TO_PROCESS
+from stacks.mcp2 import MCP_SERVER
+from stacks.places import Place, There, child
+from stacks.world import World
 
-SOURCE = str(Path(mcp_policy.__file__).parent.parent)
+SDKS = ("handshake", "modern")
+STACKS = {"MCPServer": MCP_SERVER, "fastmcp4": FASTMCP, "gateway": TO_PROCESS, "asgi": Asgi(MCP_SERVER)}
+POLICY = {
+    "hide": ["secret"],
+    "tools": {
+        "ls": {"rate_limit": {"max": 2, "window": 3600}},
+        "rm": {"deny_if": [{"path": "args.path", "op": "eq", "value": "/", "reason": "the root stays"}]},
+        "transfer": {"action": "approve", "reason": "it is money"},
+    },
+}
+X = {"path": "/tmp/x"}
 CALLS: list[Any] = [
-    *[["ls", {}]] * 3,
-    ["rm", {"path": "/tmp/x"}],
-    ["rm", {"path": "/"}],
-    ["secret", {}],
-    ["none", {}],
+    *[("ls", X)] * 3,
+    ("rm", X),
+    ("rm", {"path": "/"}),
+    ("failing", {}),
+    ("secret", {}),
+    ("zecret", {}),
+    ("transfer", {"amount": 5}),
 ]
-TOOLS = (stdio_server.ls, stdio_server.rm, stdio_server.secret)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def quiet():
+    home()
     logging.disable()
     yield
     logging.disable(logging.NOTSET)
 
 
-@pytest.fixture(params=ERAS)
-def era(request) -> str:
+@pytest.fixture(params=SDKS)
+def sdk(request) -> str:
     return request.param
 
 
-async def told(era: str, **asked: Any) -> Any:
-    """Return what the client has to tell."""
-    running = await asyncio.create_subprocess_exec(
-        npm.node(),
-        str(npm.folder() / npm.CLIENT.name),
-        json.dumps({"era": era, **asked}),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": SOURCE},
-    )
-    said, errors = await asyncio.wait_for(running.communicate(), 120)
-    assert running.returncode == 0, errors.decode()
-    return json.loads(said)
+@pytest.fixture(params=[name for name in STACKS if name != "asgi"])
+def over_stdio(request, tmp_path) -> tuple[World, dict[str, Any]]:
+    world = World(tmp_path)
+    command, env = child(STACKS[request.param], world, guarded=True)
+    return world, {"command": command, "env": env}
 
 
-def check(found: Any) -> None:
-    """Check what the policy of `stdio_server` lets a client see."""
-    assert found["tools"] == ["ls", "rm"]
-    answers = found["answers"]
-    assert not any("thrown" in answer for answer in answers), answers
-    assert [answer.get("isError", False) for answer in answers] == [False, False, True, False, True, True, True]
-    limited, gone, denied, hidden, unknown = answers[2:]
-    assert answers[0]["structuredContent"] == {"result": "/"}
-    assert limited["content"][0]["text"].startswith("[POLICY LIMIT] ")
-    assert limited["_meta"][META_KEY]["effect"] == "limit"
-    assert gone["content"][0]["text"] == "gone /tmp/x"
-    assert denied["content"][0]["text"] == "[POLICY DENIED] the root stays."
-    assert "structuredContent" not in denied
-    assert json.dumps(hidden) == json.dumps(unknown).replace("none", "secret")
+@pytest.fixture(scope="module", params=STACKS)
+def served(request) -> Iterator[There]:
+    place = Place(request.param, STACKS[request.param], "http", client_v2.ERAS[0], client_v2)
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        start_blocking_portal() as portal,
+        There(place, portal, Path(folder)).running() as there,
+    ):
+        yield there
 
 
-@pytest.mark.parametrize("stack", ["mcp", "fastmcp"])
-def test_a_server_over_stdio(stack, era):
-    command = [sys.executable, stdio_server.__file__, stack]
-    check(asyncio.run(told(era, command=command, calls=CALLS)))
+@pytest.fixture
+def over_http(served) -> tuple[World, dict[str, Any]]:
+    return served.world, {"url": served.url}
 
 
-def test_a_gateway_over_stdio(tmp_path, era):
-    file = written(tmp_path / "policy.json", stdio_server.POLICY)
-    bare = tmp_path / "bare.py"
-    bare.write_text(
-        "from mcp.server.mcpserver import MCPServer\n"
-        "server = MCPServer('files', log_level='CRITICAL')\n"
-        "@server.tool()\ndef ls(path: str = '/') -> str:\n    return path\n"
-        "@server.tool()\ndef rm(path: str) -> str:\n    return f'gone {path}'\n"
-        "@server.tool()\ndef secret() -> str:\n    return 'secret'\n"
-        "server.run()\n"
-    )
-    gateway = [sys.executable, "-m", "mcp_policy", "gateway", "--policy", file, "--", sys.executable, str(bare)]
-    check(asyncio.run(told(era, command=gateway, calls=CALLS)))
+def check(world: World, plan: dict[str, Any], sdk: str) -> None:
+    """Check what the user of the SDK gets."""
+    world.begin(**POLICY)
+    seen = talk(sdk, {**plan, "calls": CALLS})
+    assert seen["tools"] == ["ls", "rm", "transfer"]
+    answers = seen["answers"]
+    texts = [text(answer) for answer in answers]
+    assert texts[:2] == ["/tmp/x"] * 2
+    assert answers[0]["structuredContent"] == {"result": "/tmp/x"}
+    assert texts[2].startswith("[POLICY LIMIT] ")
+    assert texts[3] == "gone /tmp/x"
+    assert texts[4] == "[POLICY DENIED] the root stays."
+    assert texts[5].startswith("[POLICY DENIED] ")
+    assert "[POLICY" not in texts[6]
+    assert texts[6] == texts[7].replace("zecret", "secret")
+    assert texts[8].startswith("[POLICY APPROVAL REQUIRED] it is money. ")
+    for place in (2, 4, 5, 8):
+        assert answers[place]["isError"] is True
+        assert "structuredContent" not in answers[place]
+        assert answers[place]["_meta"][META_KEY]["effect"] in {"deny", "limit", "approve"}
+    assert world.ran == [["ls", X], ["ls", X], ["rm", X]]
 
 
-def engine(document: Any = stdio_server.POLICY) -> PolicyEngine:
-    return PolicyEngine(Policy.model_validate(document))
+def text(answer: Any) -> str:
+    return answer["thrown"] if "thrown" in answer else "".join(part["text"] for part in answer["content"])
 
 
-def sdk(*, guarded: bool = True) -> Any:
-    server = MCPServer("files", log_level="CRITICAL")
-    for tool in TOOLS:
-        server.add_tool(tool)
-    return (guard_server(server, engine()) if guarded else server).streamable_http_app()
+def test_over_stdio(over_stdio, sdk):
+    check(*over_stdio, sdk)
 
 
-def fast() -> Any:
-    server = FastMCP("files", middleware=[PolicyMiddleware(engine())])
-    for tool in TOOLS:
-        server.tool(tool)
-    return server.http_app()
+def test_over_http(over_http, sdk):
+    check(*over_http, sdk)
 
 
-def around() -> Any:
-    return PolicyASGIMiddleware(sdk(guarded=False), engine())
+def test_a_person_is_asked_in_the_middle_of_the_call(over_http, served, sdk):
+    world, plan = over_http
+    world.begin(**POLICY)
+    answer = {"action": "accept", "content": {"approve": True}}
+    seen = talk(sdk, {**plan, "answer": answer, "calls": [("transfer", {"amount": 5})] * 2})
+    if served.place.id == "asgi" and sdk == "handshake":  # nobody can be asked from in front of the app
+        assert [text(answer).partition("]")[0] for answer in seen["answers"]] == ["[POLICY APPROVAL REQUIRED"] * 2
+        return
+    assert [text(answer) for answer in seen["answers"]] == ["moved 5"] * 2
+    assert len(seen["questions"]) == 2
+    assert "it is money" in seen["questions"][0]
+    assert world.ran == [["transfer", {"amount": 5}]] * 2
 
 
-@pytest.mark.parametrize("app", [sdk, fast, around])
-def test_a_server_over_http(app, era):
-    async def run() -> Any:
-        async with served(app()) as url:
-            return await told(era, url=url, calls=CALLS)
-
-    check(asyncio.run(run()))
-
-
-@pytest.mark.parametrize("stack", [MCPServer, FastMCP])
-@pytest.mark.parametrize(
-    ("says", "runs"), [({"action": "accept", "content": {"approve": True}}, True), ({"action": "decline"}, False)]
-)
-def test_its_user_is_asked_in_the_middle_of_a_call(stack, era, says, runs):
-    rules = engine(policy(tools={"rm": {"action": "approve", "reason": "gone is gone"}}))
-    server = stack("files")
-    if stack is MCPServer:
-        server.add_tool(stdio_server.rm)
-        app = guard_server(server, rules, approver=ask_client()).streamable_http_app()
-    else:
-        server.tool(stdio_server.rm)
-        server.add_middleware(PolicyMiddleware(rules, approver=ask_client()))
-        app = server.http_app()
-
-    async def run() -> Any:
-        async with served(app) as url:
-            return await told(era, url=url, calls=[["rm", {"path": "/x"}]], says=says)
-
-    found = asyncio.run(run())
-    (answer,) = found["answers"]
-    assert "gone is gone" in found["asked"][0]
-    assert answer.get("isError", False) is not runs
-    assert ("gone /x" in answer["content"][0]["text"]) is runs
+def test_a_person_says_no(over_http, served, sdk):
+    world, plan = over_http
+    world.begin(**POLICY)
+    seen = talk(sdk, {**plan, "answer": {"action": "decline"}, "calls": [("transfer", {"amount": 5})] * 2})
+    can_be_asked = not (served.place.id == "asgi" and sdk == "handshake")
+    assert len(seen["questions"]) == can_be_asked
+    assert ["rejected" in text(answer) for answer in seen["answers"]] == [can_be_asked] * 2
+    assert world.ran == []

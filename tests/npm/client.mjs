@@ -1,50 +1,60 @@
-// A client of the official SDK, in either protocol era: `client.mjs JSON`.
+// The official TypeScript SDK as a user of it would write a client: `node client.mjs handshake|modern < plan.json`.
 //
-// JSON: {"era": "legacy" or a version, "command": [...] or "url": "...", "calls": [[tool, arguments], ...],
-//        "says": {"action": ..., "content": ...}}
-// Prints {"version": ..., "tools": [...], "asked": [...], "answers": [...]}; an answer is a result, or {"thrown": text}.
+// A plan has `command` (a list) and `env`, or `url`; `calls`, a list of [tool, arguments]; and, where somebody sits at
+// the client, `answer`: what they say to every question. Prints what the SDK's user gets, as one JSON object.
 
-const asked = JSON.parse(process.argv[2]);
-const questions = [];
-const info = { name: "test", version: "1" };
-const options = { capabilities: asked.says ? { elicitation: { form: {} } } : {} };
+import { text } from 'node:stream/consumers';
 
-async function answer(request) {
-  questions.push(request.params.message);
-  return asked.says;
+const ABOUT = { name: 'typescript', version: '1' };
+const ERAS = { handshake, modern };
+
+async function handshake(plan, asked) {
+  const { Client } = await import('@modelcontextprotocol/sdk/client/index.js');
+  const { StdioClientTransport } = await import('@modelcontextprotocol/sdk/client/stdio.js');
+  const { StreamableHTTPClientTransport } = await import('@modelcontextprotocol/sdk/client/streamableHttp.js');
+  const { ElicitRequestSchema } = await import('@modelcontextprotocol/sdk/types.js');
+  const client = new Client(ABOUT, { capabilities: capabilities(plan) });
+  if (plan.answer) client.setRequestHandler(ElicitRequestSchema, asked);
+  return { client, transport: transport(plan, StdioClientTransport, StreamableHTTPClientTransport) };
 }
 
-async function legacy() {
-  const { Client } = await import("@modelcontextprotocol/sdk/client/index.js");
-  const { StdioClientTransport } = await import("@modelcontextprotocol/sdk/client/stdio.js");
-  const { StreamableHTTPClientTransport } = await import("@modelcontextprotocol/sdk/client/streamableHttp.js");
-  const { ElicitRequestSchema } = await import("@modelcontextprotocol/sdk/types.js");
-  const client = new Client(info, options);
-  if (asked.says) client.setRequestHandler(ElicitRequestSchema, answer);
-  return { client, StdioClientTransport, StreamableHTTPClientTransport };
+async function modern(plan, asked) {
+  const { Client, StreamableHTTPClientTransport } = await import('@modelcontextprotocol/client');
+  const { StdioClientTransport } = await import('@modelcontextprotocol/client/stdio');
+  const versionNegotiation = { mode: { pin: '2026-07-28' } };
+  const client = new Client(ABOUT, { capabilities: capabilities(plan), versionNegotiation });
+  if (plan.answer) client.setRequestHandler('elicitation/create', asked);
+  return { client, transport: transport(plan, StdioClientTransport, StreamableHTTPClientTransport) };
 }
 
-async function modern() {
-  const { Client, StreamableHTTPClientTransport } = await import("@modelcontextprotocol/client");
-  const { StdioClientTransport } = await import("@modelcontextprotocol/client/stdio");
-  const client = new Client(info, { ...options, versionNegotiation: { mode: { pin: asked.era } } });
-  if (asked.says) client.setRequestHandler("elicitation/create", answer);
-  return { client, StdioClientTransport, StreamableHTTPClientTransport };
+function capabilities(plan) {
+  return plan.answer ? { elicitation: {} } : {};
 }
 
-const { client, StdioClientTransport, StreamableHTTPClientTransport } = await (asked.era === "legacy" ? legacy() : modern());
-const transport = asked.url
-  ? new StreamableHTTPClientTransport(new URL(asked.url))
-  : new StdioClientTransport({ command: asked.command[0], args: asked.command.slice(1), env: process.env, stderr: "ignore" });
-await client.connect(transport);
-const tools = (await client.listTools()).tools.map((tool) => tool.name);
-const answers = [];
-for (const [name, given] of asked.calls) {
+function transport(plan, Stdio, Http) {
+  if (plan.url) return new Http(new URL(plan.url));
+  const [command, ...args] = plan.command;
+  return new Stdio({ command, args, env: plan.env, cwd: plan.cwd, stderr: 'ignore' });
+}
+
+async function called(client, name, args) {
   try {
-    answers.push(await client.callTool({ name, arguments: given }));
+    return await client.callTool({ name, arguments: args });
   } catch (error) {
-    answers.push({ thrown: String(error.message) });
+    return { thrown: error.message, code: error.code };
   }
 }
-console.log(JSON.stringify({ tools, asked: questions, answers }));
+
+const plan = JSON.parse(await text(process.stdin));
+const questions = [];
+const asked = async (request) => {
+  questions.push(request.params.message);
+  return plan.answer;
+};
+const { client, transport: way } = await ERAS[process.argv[2]](plan, asked);
+await client.connect(way);
+const tools = (await client.listTools()).tools.map((tool) => tool.name);
+const answers = [];
+for (const [name, args] of plan.calls) answers.push(await called(client, name, args));
 await client.close();
+process.stdout.write(JSON.stringify({ tools, answers, questions, server: client.getServerVersion()?.name }));

@@ -118,10 +118,12 @@ def bound(host: str, port: int) -> socket.socket:
     """Return a socket that listens there. Raises `Stop`."""
     try:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(where[:2], family=family)
+        made = socket.create_server(where[:2], family=family)
     except OSError as error:
         why = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
         raise Stop(FAILED, f"cannot be served on {readable(host)}:{port}: {why}") from None
+    # asyncio has small answers go out at once only where a socket says that it speaks TCP, which this one does not
+    return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=made.detach())
 
 
 def told(listening: socket.socket) -> tuple[str, bool]:
