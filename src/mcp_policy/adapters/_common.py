@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from contextvars import Token as Admission
 from functools import lru_cache
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 from uuid import uuid4
@@ -274,14 +274,15 @@ class _Admitted(NamedTuple):
 _admitted: Final[ContextVar[list[_Admitted]]] = ContextVar("mcp_policy_admitted")
 
 
-@contextmanager
-def admitting(guard: object, tool: str, arguments: Mapping[str, Any] | None) -> Iterator[None]:
-    """Let a call through to its handler, which may be one that hands it on to an earlier handler, guarded as well."""
-    token = _admitted.set([_Admitted(guard, tool, arguments)])
-    try:
-        yield
-    finally:
-        _admitted.reset(token)
+def admit(guard: object, tool: str, arguments: Mapping[str, Any] | None) -> Admission[list[_Admitted]]:
+    """Let a call through to its handler, which may be one that hands it on to an earlier handler, guarded as well.
+
+    What is returned goes to `release` when the handler has ended.
+    """
+    return _admitted.set([_Admitted(guard, tool, arguments)])
+
+
+release: Final = _admitted.reset
 
 
 def is_admitted(guard: object, tool: str, arguments: Mapping[str, Any] | None) -> bool:

@@ -48,12 +48,13 @@ from ._common import (
     IdentityHook,
     Judge,
     Known,
-    admitting,
+    admit,
     caller,
     definition_text,
     definition_texts,
     is_admitted,
     issued_session,
+    release,
 )
 from ._mediation import ANY, Access, check, run
 from .approvers import Approver, Client, NotYet
@@ -237,13 +238,15 @@ class _ServerGuard:
     async def _run(
         self, handler: Handler, context: Context, params: types.CallToolRequestParams, decision: Decision
     ) -> Any:
+        token = admit(self, params.name, params.arguments)
         try:
-            with admitting(self, params.name, params.arguments):
-                result = await handler(context, params)
+            result = await handler(context, params)
         except Exception as error:
             if has_failed(error):
                 await self._judge.engine.refund_async(decision)
             raise
+        finally:
+            release(token)
         if _is_error(result):
             await self._judge.engine.refund_async(decision)
         return result

@@ -55,12 +55,13 @@ from ._common import (
     IdentityHook,
     Judge,
     Known,
-    admitting,
+    admit,
     caller,
     definition_text,
     definition_texts,
     handshake_session,
     is_admitted,
+    release,
 )
 from ._mediation import ANY, Access, check, run
 from .approvers import Approver, Client
@@ -269,13 +270,15 @@ class _ServerGuard:
         return await self._run(handler, asked, decision)
 
     async def _run(self, handler: Handler, asked: types.CallToolRequest, decision: Decision) -> Any:
+        token = admit(self, asked.params.name, asked.params.arguments)
         try:
-            with admitting(self, asked.params.name, asked.params.arguments):
-                result = await handler(asked)
+            result = await handler(asked)
         except Exception as error:
             if has_failed(error):
                 await self._judge.engine.refund_async(decision)
             raise
+        finally:
+            release(token)
         if getattr(_inner(result), "isError", False) is True:
             await self._judge.engine.refund_async(decision)
         return result
