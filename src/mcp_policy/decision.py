@@ -92,8 +92,8 @@ class Decision(_Decision):
 
     `effect` and `reasons` say what becomes of it and why; `retry_after` is in seconds and absent when the call can
     never pass; `would_be` is set in shadow mode only: the effect it would have had, with its reasons in `shadow`;
-    `approval` holds the id, digest and expiry of the approval that the call waits for. A decision is true where the
-    call may run.
+    `approval` is the approval that the call waits for, or that it has used up. A decision is true where the call may
+    run.
     """
 
     __slots__ = ()

@@ -30,12 +30,20 @@ Question: TypeAlias = Callable[[], Any]
 Steps: TypeAlias = "Generator[Question, Any, Decision]"
 
 
+class Voting(NamedTuple):
+    """How many different people have to approve a call, and who may decide; None: anybody."""
+
+    quorum: int = 1
+    approvers: tuple[str, ...] | None = None
+
+
 class State(NamedTuple):
-    """The stores, and what binds an approval to this policy."""
+    """The stores, what binds an approval to this policy, and who decides on it."""
 
     limits: LimitStore | AsyncLimitStore
     approvals: ApprovalStore | AsyncApprovalStore
     policy_digest: Callable[[], str]
+    voting: Voting = Voting()
 
 
 def limited(claim: Claim, receipt: Receipt) -> Decision:
@@ -110,9 +118,9 @@ def _settle_bound(
     if not take:
         record, expired = yield from _ask_approvals(partial(state.approvals.find, binding.digest))
         if record is not None and record.status == "approved":
-            return _approved(claim, peeked)
+            return _approved(claim, peeked, record)
         return _waiting(claim, peeked, record, expired)
-    record, expired = yield from _ask_approvals(partial(state.approvals.ask, _request(claim, call, binding)))
+    record, expired = yield from _ask_approvals(partial(state.approvals.ask, _request(claim, call, state, binding)))
     if record is None:
         return _no_room(claim, peeked)
     if record.status != "approved":
@@ -127,9 +135,9 @@ def _settle_bound(
         raise
     if used is None:  # somebody else was faster: the approval is gone, and this call takes nothing
         yield from _give_back(state, receipt)
-        record, expired = yield from _ask_approvals(partial(state.approvals.ask, _request(claim, call, binding)))
+        record, expired = yield from _ask_approvals(partial(state.approvals.ask, _request(claim, call, state, binding)))
         return _no_room(claim, peeked) if record is None else _waiting(claim, peeked, record, expired)
-    return _approved(claim, receipt)
+    return _approved(claim, receipt, used)
 
 
 def _give_back(state: State, receipt: Receipt) -> Generator[Question, Any, None]:
@@ -141,7 +149,7 @@ def _give_back(state: State, receipt: Receipt) -> Generator[Question, Any, None]
             log().exception("the limit store cannot give back what a call took that did not run")
 
 
-def _request(claim: Claim, call: ToolCall, binding: Binding) -> ApprovalRequest:
+def _request(claim: Claim, call: ToolCall, state: State, binding: Binding) -> ApprovalRequest:
     asks = claim.ruling.asks
     return ApprovalRequest(
         binding.digest,
@@ -154,14 +162,16 @@ def _request(claim: Claim, call: ToolCall, binding: Binding) -> ApprovalRequest:
         call.session,
         tuple(reason.rule for reason in asks),
         "; ".join(dict.fromkeys(reason.message for reason in asks)),
+        state.policy_digest(),
+        *state.voting,
     )
 
 
-def _approved(claim: Claim, receipt: Receipt) -> Decision:
+def _approved(claim: Claim, receipt: Receipt, record: Approval) -> Decision:
     reasons = tuple(
         Reason(ReasonCode.APPROVED, "a person approved this call", reason.rule) for reason in claim.ruling.asks
     )
-    return claim.grant(receipt)._replace(reasons=reasons)
+    return claim.grant(receipt)._replace(reasons=reasons, approval=record)
 
 
 def _waiting(claim: Claim, receipt: Receipt, record: Approval | None, expired: bool) -> Decision:

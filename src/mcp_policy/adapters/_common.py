@@ -186,7 +186,7 @@ class Judge:
             log.exception("the policy could not be applied to a call of %r: denied", tool)
             decision = FAILED
         if not decision.allowed and decision.reasons[0].code in _UNJUDGED:
-            hidden = self.engine.evaluate(self._bare(context, server, tool, listed))
+            hidden = await self.engine.evaluate_async(self._bare(context, server, tool, listed))
             decision = hidden if is_hidden(hidden) else decision
         return decision, arguments
 

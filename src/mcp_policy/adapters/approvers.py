@@ -40,7 +40,7 @@ FORM: Final[Mapping[str, Any]] = {
 """What a client is asked to fill in."""
 
 _READABLE: Final = 4_000  # characters of arguments that a person can be expected to read
-_POLL: Final = 0.1  # seconds
+_POLL: Final = 0.05  # seconds: a person takes it for at once
 
 
 class Reply(StrEnum):

@@ -10,6 +10,7 @@ from .store import (
     ApprovalStore,
     AsyncApprovalStore,
     Status,
+    Vote,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "AsyncApprovalStore",
     "MemoryApprovalStore",
     "Status",
+    "Vote",
 ]

@@ -15,12 +15,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from heapq import heapify, heappop, heappush
 from math import inf, isfinite
 from threading import Lock
 
-from .store import Approval, ApprovalError, ApprovalRequest
+from .store import Approval, ApprovalRequest, Vote, check_ttl, decided, pending, unknown
 
 _REMEMBERED = 10_000  # expired digests, and ids of the past
 
@@ -65,8 +64,7 @@ class MemoryApprovalStore:
         No record: the owner has too many pending, or the store is full. Raises `ValueError` for a `ttl` that is not a
         finite number above 0.
         """
-        if not 0 < request.ttl < inf:
-            raise ValueError("`ttl` must be a finite number of seconds above 0")
+        check_ttl(request)
         with self._lock:
             self._advance()
             record = self._records.get(request.digest)
@@ -87,24 +85,18 @@ class MemoryApprovalStore:
             self._forget(record, "was approved and used")
             return record
 
-    def decide(self, approval_id: str, approved: bool, by: str) -> Approval:
+    def decide(self, approval_id: str, approved: bool, by: str, note: str = "") -> Approval:
         """Approve or reject a pending, valid record in the name of `by`. Raises `ApprovalError`."""
-        if not by:
-            raise ApprovalError("`by` must name who decides")
         with self._lock:
             self._advance()
             record = self._with_id(approval_id)
             if record is None:
-                past = self._past.get(approval_id)
-                raise ApprovalError(f"approval `{approval_id}` {past}" if past else f"unknown approval `{approval_id}`")
+                raise unknown(approval_id, self._past.get(approval_id))
+            record = decided(record, approved, Vote(by, self._now, note))
+            self._records[record.digest] = record
             if record.status != "pending":
-                raise ApprovalError(f"approval `{approval_id}` was {record.status} by `{record.decided_by}` already")
-            decided = replace(
-                record, status="approved" if approved else "rejected", decided_by=by, decided_at=self._now
-            )
-            self._records[record.digest] = decided
-            self._no_longer_pending(approval_id)
-            return decided
+                self._no_longer_pending(approval_id)
+            return record
 
     def get(self, approval_id: str) -> Approval | None:
         """The valid record with this id."""
@@ -136,29 +128,15 @@ class MemoryApprovalStore:
                 self._expired[record.digest] = None
 
     def _create(self, request: ApprovalRequest) -> Approval:
-        from secrets import token_urlsafe  # milliseconds, which a process that never asks need not spend
+        from secrets import token_hex  # milliseconds, which a process that never asks need not spend
 
-        approval_id = token_urlsafe(16)
-        record = Approval(
-            id=approval_id,
-            digest=request.digest,
-            status="pending",
-            tool=request.tool,
-            server=request.server,
-            arguments=request.arguments,
-            principal=request.principal,
-            session=request.session,
-            rules=request.rules,
-            reason=request.reason,
-            created_at=self._now,
-            expires_at=self._now + request.ttl,
-        )
+        record = pending(request, token_hex(16), self._now)
         self._records[request.digest] = record
-        self._digests[approval_id] = request.digest
-        self._owners[approval_id] = request.owner
+        self._digests[record.id] = request.digest
+        self._owners[record.id] = request.owner
         self._pending[request.owner] += 1
         self._expired.pop(request.digest, None)
-        heappush(self._expiries, (record.expires_at, approval_id))
+        heappush(self._expiries, (record.expires_at, record.id))
         if len(self._expiries) > 2 * len(self._records) + 64:
             self._expiries = [(kept.expires_at, kept.id) for kept in self._records.values()]
             heapify(self._expiries)

@@ -79,7 +79,7 @@ def details(decision: Decision, places: Places, before: str) -> Iterator[Line]:
         yield before, "in shadow mode; would be ", Text(would_be, STYLES[would_be])
         if decision.shadow != decision.reasons:
             yield from _reasons(decision.shadow, places, before)
-    if decision.approval is not None:
+    if decision.approval is not None and not decision.allowed:
         yield before, "waits for approval ", Text(decision.approval.id, "name")
     if str(decision.effect) == "limit":
         yield before, _retry(decision)

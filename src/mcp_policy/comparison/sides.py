@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ..approvals.memory import MemoryApprovalStore
 from ..call import ToolCall
 from ..compiler import Document, Section, Tree, spelt_out_limits
-from ..decision import Decision
+from ..decision import Decision, Effect
 from ..demands import unanswered
 from ..engine import PolicyEngine
 from ..evaluator import Plan
@@ -83,7 +83,7 @@ class Bench:
     def decide(self, call: ToolCall) -> Decision:
         """Make a call, with a person who approves what is asked for."""
         decision = self.authorize(call)
-        if decision.approval is None:
+        if decision.effect is not Effect.APPROVE or decision.approval is None:
             return decision
         self.engine.approve(decision.approval.id, by="a person")
         return self.engine.authorize(call)

@@ -79,7 +79,7 @@ def later(benches: Benches, call: ToolCall, at: float, *, looser: bool) -> Witne
     benches.reset()
     for bench in benches:
         asked = bench.authorize(call)
-        if asked.approval is not None:
+        if asked.effect is Effect.APPROVE and asked.approval is not None:
             bench.engine.approve(asked.approval.id, by="a person")
     benches.at(at)
     old, new = benches.old.engine.evaluate(call), benches.new.engine.evaluate(call)
