@@ -9,13 +9,16 @@ import contextlib
 import math
 import sys
 import threading
+from decimal import Decimal
 from typing import ClassVar
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mcp_policy.approvals import Approval, ApprovalError, ApprovalRequest, ApprovalStore
+from mcp_policy.approvals import Approval, ApprovalError, ApprovalRequest, ApprovalStore, Vote
+from mcp_policy.approvals.store import MAX_NOTE
+from mcp_policy.values import equal
 
 
 class Clock:
@@ -28,18 +31,21 @@ class Clock:
         return self.now
 
 
-def request(digest="d", owner="o", ttl=30.0) -> ApprovalRequest:
+def request(digest="d", owner="o", ttl=30.0, needed=1, approvers=None, arguments=None) -> ApprovalRequest:
     return ApprovalRequest(
         digest,
         owner,
         ttl,
         tool="pay",
         server="bank",
-        arguments={"amount": 1},
+        arguments={"amount": 1} if arguments is None else arguments,
         principal={"id": "p", "issuer": None},
         session="s",
         rules=("/tools/pay",),
         reason="money leaves the house",
+        policy="1234",
+        needed=needed,
+        approvers=approvers,
     )
 
 
@@ -85,7 +91,29 @@ class ApprovalStoreContract:
             expires_at=35.0,
             decided_by=None,
             decided_at=None,
+            votes=(),
+            needed=1,
+            approvers=None,
+            policy="1234",
         )
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            pytest.param({}, id="nothing"),
+            pytest.param(
+                {"a": [1, 1.0, 0.1, 1e300, 5e-324, -0.0, 2**63, 10**400], "b": {"": [None, True, False]}}, id="numbers"
+            ),
+            pytest.param({"a": [Decimal("0.10"), Decimal(5), Decimal("1E+30"), Decimal("-1.5E-9")]}, id="decimals"),
+            pytest.param({"Straße \U0001f600\0\n": ["\u2028\x7f", '"\\', "`"]}, id="texts"),
+            pytest.param({"a": [[[[[{"b": [[[[{}]]]]}]]]]]}, id="depth"),
+            pytest.param({"a": "x" * 1_000_000}, id="size"),
+        ],
+    )
+    def test_arguments_come_back_as_they_went_in(self, store, arguments):
+        record, _ = store.ask(request(arguments=arguments))
+        for found in (record, store.find("d")[0], store.get(record.id), store.pending()[0]):
+            assert equal(found.arguments, arguments)
 
     def test_asking_again_gets_the_same_record_and_moves_nothing(self, store, clock):
         first, _ = store.ask(request())
@@ -163,6 +191,95 @@ class ApprovalStoreContract:
         with pytest.raises(ApprovalError, match="`by` must name who decides"):
             store.decide(record.id, True, "")
         assert store.get(record.id) == record
+
+    # -- several people
+
+    def test_as_many_people_as_it_needs_approve(self, store, clock):
+        record, _ = store.ask(request(needed=3))
+        for clock.now, by in ((1.0, "ann"), (2.0, "bob")):
+            waiting = store.decide(record.id, True, by)
+            assert (waiting.status, waiting.decided_by, waiting.decided_at) == ("pending", None, None)
+            assert store.pending() == [waiting]
+            assert store.get(record.id) == store.ask(request(needed=3))[0] == waiting
+        clock.now = 3.0
+        decided = store.decide(record.id, True, "cyd")
+        assert (decided.status, decided.decided_by, decided.decided_at) == ("approved", "ann, bob, cyd", 3.0)
+        assert decided.votes == (Vote("ann", 1.0), Vote("bob", 2.0), Vote("cyd", 3.0))
+        assert store.pending() == []
+        assert store.consume("d") == decided
+
+    def test_what_needs_two_is_not_usable_after_one(self, store):
+        record, _ = store.ask(request(needed=2))
+        waiting = store.decide(record.id, True, "ann")
+        assert store.consume("d") is None
+        assert store.get(record.id) == waiting
+
+    def test_nobody_approves_twice(self, store):
+        record, _ = store.ask(request(needed=2))
+        waiting = store.decide(record.id, True, "ann")
+        with pytest.raises(ApprovalError, match=r"`ann` has approved .* already"):
+            store.decide(record.id, True, "ann")
+        assert store.get(record.id) == waiting
+        assert store.decide(record.id, True, "bob").status == "approved"
+
+    @pytest.mark.parametrize("by", ["ann", "bob"])
+    def test_one_rejection_rejects(self, store, clock, by):
+        record, _ = store.ask(request(needed=3))
+        store.decide(record.id, True, "ann")
+        clock.now = 2.0
+        decided = store.decide(record.id, False, by, "too much")
+        assert (decided.status, decided.decided_by, decided.decided_at) == ("rejected", by, 2.0)
+        assert decided.votes == (Vote("ann", 0.0), Vote(by, 2.0, "too much"))
+        assert store.consume("d") is None
+        with pytest.raises(ApprovalError, match="was rejected by"):
+            store.decide(record.id, True, "cyd")
+
+    @pytest.mark.parametrize("approved", [True, False])
+    def test_only_those_who_may_decide_do(self, store, approved):
+        record, _ = store.ask(request(approvers=("ann", "bob")))
+        assert record.approvers == ("ann", "bob")
+        for by in ("eve", "Ann", "ann, bob"):
+            with pytest.raises(ApprovalError, match="is not among those who may decide"):
+                store.decide(record.id, approved, by)
+        assert store.get(record.id) == record
+        assert store.decide(record.id, approved, "bob").decided_by == "bob"
+
+    def test_where_nobody_may_decide_nobody_does(self, store):
+        record, _ = store.ask(request(approvers=()))
+        with pytest.raises(ApprovalError, match="is not among those who may decide"):
+            store.decide(record.id, True, "ann")
+        assert store.get(record.id) == record
+
+    def test_notes_are_kept(self, store, clock):
+        notes = ("fine\nby \u2028me: Straße", "x" * MAX_NOTE)
+        record, _ = store.ask(request(needed=2))
+        for clock.now, by, note in ((1.0, "ann", notes[0]), (2.5, "bob", notes[1])):
+            decided = store.decide(record.id, True, by, note)
+        assert decided.votes == (Vote("ann", 1.0, notes[0]), Vote("bob", 2.5, notes[1]))
+        assert store.consume("d").votes == decided.votes
+
+    @pytest.mark.parametrize("approved", [True, False])
+    def test_a_note_has_a_length(self, store, approved):
+        record, _ = store.ask(request())
+        with pytest.raises(ApprovalError, match="a note has at most 1,000 characters"):
+            store.decide(record.id, approved, "ann", "x" * (MAX_NOTE + 1))
+        assert store.get(record.id) == record
+
+    def test_votes_end_with_their_record(self, store, clock):
+        record, _ = store.ask(request(needed=2))
+        store.decide(record.id, True, "ann")
+        clock.now = 30.0
+        renewed, expired = store.ask(request(needed=2))
+        assert (renewed.votes, expired) == ((), True)
+        assert store.decide(renewed.id, True, "ann").status == "pending"
+
+    def test_a_record_that_waits_for_more_votes_keeps_its_place(self, clock):
+        store = self.make(clock, max_pending=1)
+        record, _ = store.ask(request("1", needed=2))
+        store.decide(record.id, True, "ann")
+        assert store.ask(request("2")) == (None, False)
+        store.decide(record.id, True, "bob")
+        assert store.ask(request("2"))[0] is not None
 
     # -- using up
 
@@ -351,6 +468,28 @@ class ApprovalStoreContract:
         assert sorted(used) == sorted(decided)
         assert asked == {*decided}
 
+    def test_of_many_votes_at_once_none_is_lost(self, store, busy_threads):
+        people, rounds = 8, 20
+        records = [store.ask(request(f"{turn}", needed=people))[0] for turn in range(rounds)]
+        status: list[str] = []
+
+        def work(number: int) -> None:
+            for record in records:
+                start_together.wait(60)
+                status.append(store.decide(record.id, True, f"{number}").status)
+
+        start_together = threading.Barrier(people)
+        threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(people)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert not any(thread.is_alive() for thread in threads)
+        assert (status.count("approved"), status.count("pending")) == (rounds, rounds * (people - 1))
+        for record in records:
+            found = store.consume(record.digest)
+            assert sorted(vote.by for vote in found.votes) == [f"{number}" for number in range(people)]
+
 
 class ApprovalMachine(RuleBasedStateMachine):
     """Any sequence of questions, answers, uses and ticks, against a table of digests.
@@ -384,10 +523,10 @@ class ApprovalMachine(RuleBasedStateMachine):
     def tick(self, step: float) -> None:
         self.clock.now += step
 
-    @rule(digest=digests, owner=owners, ttl=st.sampled_from([1.0, 5.0, 20.0]))
-    def ask(self, digest: str, owner: str, ttl: float) -> None:
+    @rule(digest=digests, owner=owners, ttl=st.sampled_from([1.0, 5.0, 20.0]), needed=st.sampled_from([1, 1, 2]))
+    def ask(self, digest: str, owner: str, ttl: float, needed: int) -> None:
         self._pass_time()
-        record, expired = self.store.ask(request(digest, owner, ttl))
+        record, expired = self.store.ask(request(digest, owner, ttl, needed))
         if digest in self.live:
             assert (record, expired) == (self.live[digest], False)
             return
@@ -404,17 +543,22 @@ class ApprovalMachine(RuleBasedStateMachine):
         self.ids.append(record.id)
 
     @precondition(lambda self: self.ids)
-    @rule(data=st.data(), approved=st.booleans())
-    def decide(self, data: st.DataObject, approved: bool) -> None:
+    @rule(data=st.data(), approved=st.booleans(), by=st.sampled_from(["ann", "bob"]))
+    def decide(self, data: st.DataObject, approved: bool, by: str) -> None:
         self._pass_time()
         approval_id = data.draw(st.sampled_from(self.ids))
         record = next((one for one in self.live.values() if one.id == approval_id), None)
-        if record is None or record.status != "pending":
+        again = record is not None and approved and by in [vote.by for vote in record.votes]
+        if record is None or record.status != "pending" or again:
             with pytest.raises(ApprovalError):
-                self.store.decide(approval_id, approved, "ann")
+                self.store.decide(approval_id, approved, by)
             return
-        decided = self.store.decide(approval_id, approved, "ann")
-        assert (decided.status, decided.decided_at) == ("approved" if approved else "rejected", self.now)
+        decided = self.store.decide(approval_id, approved, by)
+        assert decided.votes == (*record.votes, Vote(by, self.now))
+        if approved and len(decided.votes) < record.needed:
+            assert (decided.status, decided.decided_at) == ("pending", None)
+        else:
+            assert (decided.status, decided.decided_at) == ("approved" if approved else "rejected", self.now)
         assert (decided.expires_at, decided.digest) == (record.expires_at, record.digest)
         self.live[record.digest] = decided
 
