@@ -197,7 +197,7 @@ def compile_rule(raw: Tree, place: Place, pointer: str, category_of: CategoryOf)
     reads = {
         text: path for item in (*items, *([when] if when else [])) for c in item.conditions for text, path in c.reads
     }
-    reads |= {text: parse_path(text) for _, limit in stated if (text := _cost_path(limit)) is not None}
+    reads |= {text: parse_path(text) for _, limit in stated if (text := cost_path(limit)) is not None}
     context = {text: path for text, path in reads.items() if path.root == "context"}
     return Rule(pointer, raw.get("action", "allow"), reason, shadow, when, tuple(items), tuple(limits), ttl, context)
 
@@ -234,8 +234,9 @@ def _spelt_out(raw: Tree | str) -> Tree:
     return {"max": maximum, "window": window}
 
 
-def _cost_path(raw: Tree) -> str | None:
-    cost = raw.get("cost")
+def cost_path(raw: Tree | str) -> str | None:
+    """Return the path that a limit of the document takes its cost from, if it does."""
+    cost = raw.get("cost") if isinstance(raw, dict) else None
     found = cost["length"] if isinstance(cost, dict) else cost
     return found if isinstance(found, str) else None
 
@@ -270,7 +271,7 @@ def _measure(raw: Tree) -> str:
 
 
 def _cost(raw: Tree, category_of: CategoryOf) -> int | Callable[[ToolCall], int | None]:
-    path = _cost_path(raw)
+    path = cost_path(raw)
     if path is None:
         return to_micro_up(raw.get("cost", 1))
     find, measure = finder(parse_path(path), category_of), _length if isinstance(raw["cost"], dict) else to_micro_up
