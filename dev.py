@@ -21,6 +21,7 @@ if sys.version_info < (3, 11):  # an older Python reads no further than this, so
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -31,7 +32,7 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "dev-stamp.json"
 CONFORMANCE = ROOT.parent / "shared" / "conformance" / "run.py"
 
-EXTRAS = ("asgi", "completion", "demo", "fastmcp", "gateway", "mcp", "rich", "yaml", "z3")
+EXTRAS = ("asgi", "completion", "demo", "fastmcp", "gateway", "mcp", "otel", "redis", "rich", "webhook", "yaml", "z3")
 PARALLEL = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")  # long files come in the middle
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "-qq")
 
@@ -56,6 +57,8 @@ def demo(arguments: list[str]) -> None:
 
 def test(arguments: list[str]) -> None:
     install(extras=EXTRAS, groups=("test",))
+    if not shutil.which("chromium"):  # pages are tested in a real browser
+        python("-m", "playwright", "install", "chromium")
     python("-m", "pytest", *(arguments or PARALLEL))
     if not arguments:  # stacks that cannot live in one environment with these
         python("-m", "nox", "--tags", "test")

@@ -158,7 +158,8 @@ def parameters(function: Any) -> list[tuple[str, bool, bool]]:
 def test_signatures_are_those_of_the_code(line: str) -> None:
     match = SIGNATURE.fullmatch(line)
     assert match is not None
-    namespace: dict[str, Any] = {"time": importlib.import_module("time")}
+    namespace: dict[str, Any] = {name: importlib.import_module(name) for name in ("asyncio", "time")}
+    namespace["_logged"] = None
     exec(f"def stated({match['parameters']}): ...", namespace)
     assert parameters(namespace["stated"]) == parameters(resolve(match["name"]))
 

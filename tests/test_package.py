@@ -92,6 +92,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     held = zipfile.ZipFile(wheel).namelist()
     package = ROOT / "src" / "mcp_policy"
     files = [*package.rglob("*.py"), *(package / "catalogue" / "data").rglob("*.json"), package / "py.typed"]
+    files += [path for path in package.rglob("*") if path.suffix in {".css", ".html", ".js", ".lua", ".svg"}]
     sources = {path.relative_to(ROOT / "src").as_posix() for path in files}
     assert {name for name in held if ".dist-info/" not in name} == sources
     assert wheel.stat().st_size < 1_500_000

@@ -35,6 +35,11 @@ GROUPS: Final = {
     "put it in force": {
         "gateway": "stand in front of servers that you cannot change",
     },
+    "see what happens": {
+        "approvals": "see the calls that wait for a person, and decide on them",
+        "audit": "verify, read and count the record of decisions",
+        "replay": "show which recorded calls another policy would decide differently",
+    },
     "ask it": {
         "eval": "decide calls by a policy",
         "explain": "show why a call is decided as it is",

@@ -91,7 +91,11 @@ class HttpServer(uvicorn.Server):
 
 def over_http(server: Any, host: str) -> HttpServer:
     """Return what serves the gateway over HTTP, once it is awaited to `serve` on sockets."""
-    app = server.http_app(path=PATH, host_origin_protection=True, allowed_hosts=[host])
+    return http_server(server.http_app(path=PATH, host_origin_protection=True, allowed_hosts=[host]))
+
+
+def http_server(app: Any) -> HttpServer:
+    """Return what serves an ASGI application, once it is awaited to `serve` on sockets."""
     return HttpServer(
         uvicorn.Config(
             app,
@@ -105,12 +109,12 @@ def over_http(server: Any, host: str) -> HttpServer:
     )
 
 
-def address(text: str) -> tuple[str, int]:
-    """Return the host and port of `HOST:PORT`. Raises `Stop`."""
+def address(text: str, option: str = "--http") -> tuple[str, int]:
+    """Return the host and port of `HOST:PORT`, the value of an option. Raises `Stop`."""
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not colon or not host or not (port.isascii() and port.isdecimal() and int(port) < 2**16):
-        raise Stop(USAGE, f"--http takes HOST:PORT, such as `127.0.0.1:8000`, not `{readable(text)}`")
+        raise Stop(USAGE, f"{option} takes HOST:PORT, such as `127.0.0.1:8000`, not `{readable(text)}`")
     return host, int(port)
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
-Version: TypeAlias = tuple[int, int, int]
+from mcp_policy.reloading import Version, version
+
 Versions: TypeAlias = Mapping[Path, "Version | None"]
 
 EVERY: Final = 0.5
@@ -20,7 +21,7 @@ EVERY: Final = 0.5
 
 def versions(files: Iterable[Path]) -> Versions:
     """Return what tells one version of each file from the next, None for a file that is not there."""
-    return {file: _version(file) for file in files}
+    return {file: version(file) for file in files}
 
 
 def changes(
@@ -41,11 +42,3 @@ def changes(
         known = now
         if changed:
             yield changed
-
-
-def _version(file: Path) -> Version | None:
-    try:
-        status = file.stat()
-    except (OSError, ValueError):
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -25,6 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from . import _keeping as keeping
 from ._exits import FAILED, FINE, USAGE, Stop
 
 if TYPE_CHECKING:
@@ -58,9 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how")
     how.add_argument("--http", metavar="HOST:PORT", help="serve streamable HTTP at /mcp; port 0 takes a free one")
     how.add_argument("--name", help="what the policy calls the server (default: the command, or the host of the URL)")
-    how.add_argument(
-        "--approver", choices=["elicit"], help="where a call needs an approval, ask the client's user (default: refuse)"
-    )
     how.add_argument("--prefix", action="store_true", help="with --config: call tools SERVER_TOOL")
     how.add_argument(
         "--pass-env", metavar="NAME", action="append", default=[], help="hand this variable on to servers; repeatable"
@@ -72,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="with --http: hand this request header on to servers at addresses; repeatable",
     )
+    keeping.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -118,6 +117,7 @@ def _check(arguments: argparse.Namespace) -> None:
         from ._serving import address
 
         address(arguments.http)
+    keeping.check(arguments)
 
 
 def _servers(arguments: argparse.Namespace) -> list[Server]:
@@ -212,8 +212,6 @@ class _Gateway:
         self._serving = False
 
     async def serve(self, version: Any) -> int:
-        from mcp_policy.engine import PolicyEngine
-
         from ._process import Children
         from ._reloading import follow
         from ._serving import signals
@@ -222,17 +220,17 @@ class _Gateway:
         self._end: asyncio.Future[_End] = loop.create_future()
         self._children: Children = Children()
         self._statuses: dict[str, int] = {}
-        engine = PolicyEngine(self._file.policy)
-        following = asyncio.create_task(follow(self._arguments.policy, engine, version, say))
-        with signals(lambda number: loop.call_soon_threadsafe(self._signalled, number)):
-            serving = asyncio.create_task(self._serve(engine))
-            try:
-                await self._until(serving)
-                if not serving.done() and not self._serving:
-                    serving.cancel()
-                await asyncio.wait({serving})
-            finally:
-                following.cancel()
+        async with keeping.kept_by(self._arguments, self._file.policy, say) as engine:
+            following = asyncio.create_task(follow(self._arguments.policy, engine, version, say))
+            with signals(lambda number: loop.call_soon_threadsafe(self._signalled, number)):
+                serving = asyncio.create_task(self._serve(engine))
+                try:
+                    await self._until(serving)
+                    if not serving.done() and not self._serving:
+                        serving.cancel()
+                    await asyncio.wait({serving})
+                finally:
+                    following.cancel()
         if not self._end.done():
             serving.result()
             return FINE
@@ -264,22 +262,23 @@ class _Gateway:
             self._end.set_result(end)
 
     async def _serve(self, engine: Any) -> None:
-        from mcp_policy.adapters.approvers import ask_client
         from mcp_policy.adapters.gateway import ClashError, UpstreamError, gateway
 
         _be_quiet()
-        approver = None if self._arguments.approver is None else ask_client()
         prefixed = None if self._arguments.config is None else self._arguments.prefix
         upstreams = [self._upstream(server) for server in self._servers]
         try:
-            async with gateway(
-                upstreams,
-                engine,
-                one_client=self._arguments.http is None,
-                prefixed=prefixed,
-                approver=approver,
-                say=say,
-            ) as server:
+            async with (
+                keeping.served_page(self._arguments, engine, say) as page,
+                gateway(
+                    upstreams,
+                    engine,
+                    one_client=self._arguments.http is None,
+                    prefixed=prefixed,
+                    approver=keeping.approver_of(self._arguments, page),
+                    say=say,
+                ) as server,
+            ):
                 self._serving = True
                 await (self._over_stdio(server) if self._arguments.http is None else self._over_http(server))
         except UpstreamError as error:
