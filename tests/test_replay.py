@@ -122,7 +122,7 @@ def test_the_same_policy_changes_nothing(tmp_path):
 
 
 def test_what_depends_on_a_value_that_is_not_on_record_cannot_be_told(tmp_path):
-    records = recorded(tmp_path / "a", SEEN, pays(1, 500))
+    records = recorded(tmp_path / "a", changed(), pays(1, 500))
     (first, second) = verdicts(SEEN, records)
     assert first.after is second.after is None
     assert first.why == "it depends on `args.amount`, which is not on record"

@@ -79,14 +79,12 @@ def run(arguments: argparse.Namespace) -> int:
     if find_spec("fastmcp") is None:
         raise Stop(FAILED, 'the gateway needs fastmcp: pip install "mcp-policy[gateway]"')
     from ._files import read_policy
-    from ._watch import versions
 
-    version = versions([Path(arguments.policy)])
     file = read_policy(arguments.policy)
     servers = _servers(arguments)
     _note_sections(arguments, file, servers)
     try:
-        return asyncio.run(_Gateway(arguments, file, servers).serve(version))
+        return asyncio.run(_Gateway(arguments, file, servers).serve())
     except (ImportError, RuntimeError) as error:  # another fastmcp than the adapter is for
         raise Stop(FAILED, str(error)) from error
 
@@ -211,17 +209,19 @@ class _Gateway:
         self._ends_with_child = arguments.http is None and arguments.config is None
         self._serving = False
 
-    async def serve(self, version: Any) -> int:
+    async def serve(self) -> int:
+        from mcp_policy.reloading import follow_policy_async
+
         from ._process import Children
-        from ._reloading import follow
         from ._serving import signals
+        from ._watch import EVERY
 
         loop = asyncio.get_running_loop()
         self._end: asyncio.Future[_End] = loop.create_future()
         self._children: Children = Children()
         self._statuses: dict[str, int] = {}
         async with keeping.kept_by(self._arguments, self._file.policy, say) as engine:
-            following = asyncio.create_task(follow(self._arguments.policy, engine, version, say))
+            following = asyncio.create_task(follow_policy_async(engine, self._arguments.policy, every=EVERY, say=say))
             with signals(lambda number: loop.call_soon_threadsafe(self._signalled, number)):
                 serving = asyncio.create_task(self._serve(engine))
                 try:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ._exits import FINE, REFUSED, USAGE, Stop
@@ -33,7 +33,9 @@ _MOST: Final = 10_000  # different lines of the table; a record of more is count
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("record", metavar="RECORD", help="the record, a file of JSON lines, oldest first")
+    parser.add_argument(
+        "record", metavar="RECORD", help="the record; files that were set aside when they were full are taken along"
+    )
     parser.add_argument("--policy", metavar="FILE", required=True, help="the policy to put the calls to")
     parser.add_argument(
         "--fail-on",
@@ -51,11 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     replay = Replay(read_policy(arguments.policy).policy)
     found = _Found()
-    for number, record in _records(arguments.record):
+    for where, record in _records(arguments.record):
         try:
             found.add(replay.judge(record))
         except ValueError as error:
-            raise Stop(USAGE, f"{shown(arguments.record)}, line {number}: {error}") from None
+            raise Stop(USAGE, f"{where}: {error}") from None
     if arguments.json:
         write_text(json.dumps(found.as_data(), indent=2) + "\n")
     else:
@@ -64,26 +66,18 @@ def run(arguments: argparse.Namespace) -> int:
     return REFUSED if failing[arguments.fail_on] else FINE
 
 
-def _records(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the records of decisions with their lines' numbers. Raises `Stop` at a line that is no record."""
-    try:
-        with Path(path).open("rb") as file:
-            for number, line in enumerate(file, 1):
-                record = _read(line)
-                if record is None:
-                    raise Stop(USAGE, f"{shown(path)}, line {number}: this is no record of a decision")
-                if record.get("kind") == "decision":
-                    yield number, record
-    except OSError as error:
-        raise Stop(USAGE, f"{shown(path)} cannot be read: {(error.strerror or str(error)).lower()}") from None
+def _records(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the records of decisions, and where they stand. Raises `Stop` at a line that is no record."""
+    from ._audit_files import lines, opened, parsed
 
-
-def _read(line: bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) and isinstance(record.get("kind"), str) else None
+    with ExitStack() as stack:
+        for line in lines(opened(path, stack)):
+            where = f"{shown(line.file)}, line {line.number}"
+            record = parsed(line.text)
+            if record is None or not isinstance(record.get("kind"), str):
+                raise Stop(USAGE, f"{where}: this is no record of a decision")
+            if record["kind"] == "decision":
+                yield where, record
 
 
 class _Kind(NamedTuple):

@@ -26,6 +26,7 @@ local DROPS = 4           -- entries of an index dropped at most for a new one
 local REMEMBERED = 60000  -- milliseconds for which a request is known
 local TESTED = 3600000    -- milliseconds for which keys stay where the time is given
 local DAY = 86400
+local TICK = 0.001        -- seconds that the server's time may be ahead of the latest that is noted
 
 local call, pack, unpacked = redis.call, struct.pack, struct.unpack
 local numbers = ARGV[1]
@@ -79,15 +80,16 @@ if takes == 0 then
   now = seen and math.max(now, (unpacked('<d', seen))) or now
   return standing()
 end
-local longest = DAY
-for i = 1, count do
-  longest = math.max(longest, (unpacked('<d', numbers, 25 * i - 6)))
-end
-local over = is_given == 1 and TESTED or math.ceil((now + longest) * 1000)
-local seen = call('SET', KEYS[1], pack('<d', now), 'GET', ttl, over)
-if seen and unpacked('<d', seen) > now then
-  now = unpacked('<d', seen)
-  call('SET', KEYS[1], seen, ttl, is_given == 1 and TESTED or math.ceil((now + longest) * 1000))
+local packed = call('GET', KEYS[1])
+local seen = packed and unpacked('<d', packed) or -math.huge
+if seen >= now then
+  now = seen
+elseif is_given == 1 or now - seen >= TICK then
+  local longest = DAY
+  for i = 1, count do
+    longest = math.max(longest, (unpacked('<d', numbers, 25 * i - 6)))
+  end
+  call('SET', KEYS[1], pack('<d', now), ttl, is_given == 1 and TESTED or math.ceil((now + longest) * 1000))
 end
 
 -- take from copies
@@ -124,6 +126,7 @@ for i = 1, count do
       slots, first = pack('<dd', now, cost), now
     else
       local last, held = unpacked('<dd', slots, size - SLOT + 1)
+      now = math.max(now, last)  -- the time may have gone back by less than a tick
       if last == now or (size >= EXACT * SLOT and now - first < window / RESOLUTION) then
         slots = string.sub(slots, 1, size - SLOT) .. pack('<dd', now, held + cost)
       else
