@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from mcp_policy import Policy, PolicyEngine, ReasonCode, ToolCall
+from mcp_policy import Guard, Policy, PolicyDenied, PolicyEngine, ReasonCode, ToolCall
+from mcp_policy.adapters import Judge
 from mcp_policy.audit import Answered, Decided
 from mcp_policy.limits import MemoryLimitStore
 
@@ -237,3 +238,43 @@ def test_failures_of_many_threads_are_counted_whole(sink):
 def test_a_required_record_needs_somewhere_to_go():
     with pytest.raises(ValueError, match="`audit_required` needs an `audit`"):
         PolicyEngine(POLICY, audit_required=True)
+
+
+# -- what an enforcement point denies by itself
+
+
+def nested(depth: int):
+    made: object = 1
+    for _ in range(depth):
+        made = [made]
+    return made
+
+
+def test_what_a_guard_cannot_put_to_the_engine_is_on_record(sink):
+    guard = Guard(engine_with(sink), server="files", principal=lambda: 1 / 0)
+
+    @guard("read")
+    def read(path):
+        raise AssertionError("it ran")
+
+    @guard("read")
+    async def read_later(path):
+        raise AssertionError("it ran")
+
+    for call in (lambda: read("/"), lambda: asyncio.run(read_later("/")), lambda: read(nested(5_000))):
+        with pytest.raises(PolicyDenied):
+            call()
+    with pytest.raises(PolicyDenied), guard.call("read", {"path": nested(5_000)}):
+        raise AssertionError("it ran")
+    assert [(event.call.tool, event.call.server) for event in sink.events] == [("read", "files")] * 4
+    assert [str(event.decision.reasons[0].code) for event in sink.events] == [
+        *("internal_error", "internal_error", "invalid_call", "invalid_call"),
+    ]
+
+
+def test_what_an_adapter_cannot_put_to_the_engine_is_on_record(sink):
+    judge = Judge(engine_with(sink), lambda context: 1 / 0)
+    for given in ({"path": "/"}, {"path": nested(5_000)}):
+        decision, _ = asyncio.run(judge.decide(None, "files", "read", given))
+        assert not decision.allowed
+    assert [str(event.decision.reasons[0].code) for event in sink.events] == ["internal_error", "invalid_call"]

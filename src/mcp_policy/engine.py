@@ -211,6 +211,13 @@ class PolicyEngine:
         except Exception:  # noqa: BLE001  # logged below
             log().exception("the limit store cannot give back what a failed call took")
 
+    def note(self, call: ToolCall, decision: Decision) -> None:
+        """Put on record what an enforcement point has decided by itself: a denial of a call that it could not put to
+        the engine.
+        """
+        if self._recorder is not None:
+            self._recorder.keep(Decided(call, decision, self._plans.digest(), 0.0))
+
     # -- approvals
 
     def approve(self, approval_id: str, *, by: str | Principal, note: str = "") -> Approval:

@@ -175,7 +175,7 @@ class Guard:
             decision = self._engine.authorize(self._asked(tool, arguments))
         except Exception:  # noqa: BLE001  # logged below
             log().exception(_UNAPPLIED, tool.name)
-            raise _denial(FAILED) from None
+            raise self._refused(tool.name, FAILED) from None
         if not decision.allowed:
             raise _denial(decision)
         return decision
@@ -185,15 +185,20 @@ class Guard:
             decision = await self._engine.authorize_async(self._asked(tool, arguments))
         except Exception:  # noqa: BLE001  # logged below
             log().exception(_UNAPPLIED, tool.name)
-            raise _denial(FAILED) from None
+            raise self._refused(tool.name, FAILED) from None
         if not decision.allowed:
             raise _denial(decision)
         return decision
 
+    def _refused(self, tool: str, decision: Decision) -> PolicyDenied:
+        """Return the denial of a call that the engine has not seen, and put it on record."""
+        self._engine.note(ToolCall(tool, server=self._server), decision)
+        return _denial(decision)
+
 
 def _wrap_sync(guard: Guard, handler: Callable[..., Any], tool: _Tool, bind: Binder) -> Callable[..., Any]:
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        bound = _bound(bind, tool.name, args, kwargs)
+        bound = _bound(guard, bind, tool.name, args, kwargs)
         decision = guard._admit(tool, bound.arguments)
         try:
             return handler(*bound.args, **bound.kwargs)
@@ -207,7 +212,7 @@ def _wrap_sync(guard: Guard, handler: Callable[..., Any], tool: _Tool, bind: Bin
 
 def _wrap_async(guard: Guard, handler: Callable[..., Awaitable[Any]], tool: _Tool, bind: Binder) -> Callable[..., Any]:
     async def guarded(*args: Any, **kwargs: Any) -> Any:
-        bound = _bound(bind, tool.name, args, kwargs)
+        bound = _bound(guard, bind, tool.name, args, kwargs)
         decision = await guard._admit_async(tool, bound.arguments)
         try:
             return await handler(*bound.args, **bound.kwargs)
@@ -219,17 +224,17 @@ def _wrap_async(guard: Guard, handler: Callable[..., Awaitable[Any]], tool: _Too
     return guarded
 
 
-def _bound(bind: Binder, tool: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Bound:
+def _bound(guard: Guard, bind: Binder, tool: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Bound:
     """Bind a call. A `TypeError` is left to say that the handler takes no such call."""
     try:
         return bind(args, kwargs)
     except TooDeep:
-        raise _denial(_TOO_DEEP) from None
+        raise guard._refused(tool, _TOO_DEEP) from None
     except TypeError:
         raise
     except Exception:  # noqa: BLE001  # logged below
         log().exception(_UNAPPLIED, tool)
-        raise _denial(FAILED) from None
+        raise guard._refused(tool, FAILED) from None
 
 
 class GuardedCall:
@@ -272,7 +277,10 @@ class GuardedCall:
         if self._entered:
             raise RuntimeError("a guarded call can be entered once; make a new one with `guard.call(...)`")
         self._entered = True
-        return judged_copy(self._tool.name, self._arguments)
+        try:
+            return judged_copy(self._tool.name, self._arguments)
+        except PolicyDenied as denied:
+            raise self._guard._refused(self._tool.name, denied.decision) from None
 
 
 def judged_copy(tool: str, arguments: Mapping[str, Any] | None) -> dict[str, Any]:

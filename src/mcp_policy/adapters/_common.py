@@ -174,6 +174,8 @@ class Judge:
         `client` is whom an approver may ask. Raises `NotYet` where the client has to answer with its next request.
         """
         arguments, decision = _copied(tool, given)
+        if decision is not None:
+            self.engine.note(ToolCall(tool, server=server), decision)
         try:
             if decision is None:
                 call = self._asked(context, server, tool, arguments, listed)
@@ -185,6 +187,7 @@ class Judge:
         except Exception:
             log.exception("the policy could not be applied to a call of %r: denied", tool)
             decision = FAILED
+            self.engine.note(ToolCall(tool, server=server), decision)
         if not decision.allowed and decision.reasons[0].code in _UNJUDGED:
             hidden = await self.engine.evaluate_async(self._bare(context, server, tool, listed))
             decision = hidden if is_hidden(hidden) else decision
