@@ -6,13 +6,14 @@ Rules kept here, besides those of `store`:
 * a log holds at most 151 slots, and is exact up to 50: room may come back late by 1 % of the window, and never early;
 * the arithmetic of replies is that of `window`: of what is refused the server returns the logs;
 * every key expires by itself, and every request has an id: one that comes twice takes once;
-* a request that failed may have come through all the same. If its call did not run, it is undone at the next contact,
-  and takes nothing if it arrives only then;
+* a request that failed may have come through all the same. If its call did not run, it is undone at the next contact
+  with its hash slot, and takes nothing if it arrives only then;
 * whatever fails raises, and the engine denies.
 
 All keys share one hash slot, so that all limits of a call are taken in one step on a Cluster too. With `shards` they
 are spread over so many slots by who is counted. The limits of a call that lie in several are then taken one slot after
-the other, and given back where a later one refuses.
+the other, and given back where a later one refuses or fails. A slot that fails never hides that another one refuses,
+and never stands in the way of calls that do not need it.
 """
 
 from __future__ import annotations
@@ -60,6 +61,11 @@ class _Group(NamedTuple):
     keys: tuple[str, ...]
     """Log and index of each."""
 
+    @property
+    def time(self) -> str:
+        """The key of the latest time, which every request to this slot names first."""
+        return f"{self.tag}:time"
+
 
 class _Spread(Receipt):
     """A receipt of limits that lie in several hash slots, each with its own time."""
@@ -87,33 +93,39 @@ class _Limits:
     def acquire(self, requests: Sequence[Request]) -> Steps:
         asked = tuple(requests)
         _check(asked)
-        yield from self._undo()
         groups = self._groups(asked)
-        if len(groups) == 1:
-            return (yield from self._take(asked, groups[0]))
+        runs_anyway = all(spec.optional for spec, _, _ in asked)
         receipts: list[tuple[_Group, Receipt]] = []
-        try:
-            for group in groups:
-                receipt = yield from self._take(_part(asked, group), group)
+        sent: list[Run] = []
+        failure: Exception | None = None
+        for group in groups:
+            try:
+                receipt = yield from self._take(_part(asked, group), group, sent)
+            except Exception as error:
+                if not runs_anyway:
+                    self._doubtful += map(_void, sent)
+                    for taken, _ in receipts:
+                        yield from self._undo(taken)
+                    raise
+                failure = error  # a limit in another slot may still stop the call
+            except BaseException:  # whoever asked is gone, and the call does not run
+                self._doubtful += map(_void, sent)
+                raise
+            else:
                 if not receipt.taken:
-                    break
+                    return (yield from self._refuse(asked, groups, group, receipt, sent[:-1]))
                 receipts.append((group, receipt))
-        except Exception:
-            yield from self._give_back(receipts)
-            raise
-        if len(receipts) == len(groups):
-            return _joined(asked, receipts)
-        yield from self._give_back(receipts)
-        return (yield from self.peek(asked))
+        if failure is not None:
+            raise failure
+        return receipts[0][1] if len(receipts) == 1 else _joined(asked, receipts)
 
     def peek(self, requests: Sequence[Request]) -> Steps:
         asked = tuple(requests)
         receipts: list[tuple[_Group, Receipt]] = []
         for group in self._groups(asked):
-            part = _part(asked, group)
-            reply = yield self._run("peek", group, part, self._capacity)
-            receipts.append((group, _read(reply, part)))
-        return receipts[0][1]._replace(requests=asked) if len(receipts) == 1 else _joined(asked, receipts, taken=False)
+            found = yield from self._look(_part(asked, group), group)
+            receipts.append((group, found))
+        return receipts[0][1] if len(receipts) == 1 else _joined(asked, receipts, taken=False)
 
     def refund(self, receipt: Receipt, which: Sequence[int]) -> Steps:
         if not receipt.taken:
@@ -128,29 +140,50 @@ class _Limits:
             for part in self._groups(asked):
                 yield self._run("refund", part, asked, at)
 
-    def _take(self, asked: tuple[Request, ...], group: _Group) -> Steps:
+    def _take(self, asked: tuple[Request, ...], group: _Group, sent: list[Run]) -> Steps:
+        if self._doubtful:
+            yield from self._undo(group)
         run = self._run("take", group, asked, self._capacity)
-        try:
-            reply = yield run
-            return _read(reply, asked)
-        except BaseException:
-            if not all(spec.optional for spec, _, _ in asked):  # else the call runs, and its cost stays
-                self._doubtful.append(Run(_REFUND, run.keys, ("void", *run.arguments)))
-            raise
+        sent.append(run)
+        return _read((yield run), asked)
 
-    def _undo(self) -> Steps:
-        """Undo the requests that may have come through although their calls did not run."""
-        while self._doubtful:
-            run = self._doubtful.popleft()
+    def _look(self, asked: tuple[Request, ...], group: _Group) -> Steps:
+        return _read((yield self._run("peek", group, asked, self._capacity)), asked)
+
+    def _undo(self, group: _Group) -> Steps:
+        """Undo the requests to a hash slot that may have come through although their calls did not run."""
+        for run in self._doubtful.copy():
+            if run.keys[0] != group.time:
+                continue  # its server may be another one, which does not answer
+            try:
+                self._doubtful.remove(run)
+            except ValueError:
+                continue  # another thread is at it
             try:
                 yield run
             except BaseException:
                 self._doubtful.append(run)
                 raise
 
-    def _give_back(self, receipts: Sequence[tuple[_Group, Receipt]]) -> Steps:
-        for _, receipt in receipts:
-            yield from self.refund(receipt, range(len(receipt.requests)))
+    def _refuse(
+        self, asked: tuple[Request, ...], groups: list[_Group], refused: _Group, receipt: Receipt, sent: list[Run]
+    ) -> Steps:
+        """What a call meets that one slot refuses: gives back what others took, and looks at them."""
+        if len(groups) == 1:
+            return receipt
+        self._doubtful += map(_void, sent)
+        receipts = [(refused, receipt)]
+        for group in groups:
+            if group is refused:
+                continue
+            part = _part(asked, group)
+            try:
+                yield from self._undo(group)
+                found = yield from self._look(part, group)
+            except Exception:  # noqa: BLE001  # the call is refused all the same
+                found = Receipt(False, (_NO_ROOM,) * len(part), receipt.at, part)
+            receipts.append((group, found))
+        return _joined(asked, receipts, taken=False)
 
     # -- keys and arguments
 
@@ -159,7 +192,7 @@ class _Limits:
         numbers = [_CALL.pack(what == "take", is_given, now, more)]
         numbers += [_LIMIT.pack(spec.window, spec.maximum, cost, spec.optional) for spec, _, cost in asked]
         request_id = token_bytes(16).hex()  # anew each time: a counter would be shared by the children of a fork
-        keys = (f"{group.tag}:time", f"{group.tag}:once:{request_id}", *group.keys)
+        keys = (group.time, f"{group.tag}:once:{request_id}", *group.keys)
         packed = b"".join(numbers)
         return Run(_REFUND, keys, (what, packed)) if what == "refund" else Run(_TAKE, keys, (packed,))
 
@@ -202,6 +235,10 @@ def _name(counter: str, key: Key) -> str:
 def _check(asked: tuple[Request, ...]) -> None:
     if any(cost < 0 for _, _, cost in asked):
         raise ValueError("a cost must not be below zero")
+
+
+def _void(run: Run) -> Run:
+    return Run(_REFUND, run.keys, ("void", *run.arguments))
 
 
 def _part(asked: tuple[Request, ...], group: _Group) -> tuple[Request, ...]:
