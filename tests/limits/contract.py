@@ -63,6 +63,10 @@ class Model:
             taken.pop()
         taken.append((self.now, total))
 
+    def refund(self, at: float, spec: CounterSpec, key: Key, cost: int) -> None:
+        taken = self.taken[spec.counter, key]
+        taken[:] = [(when, total - cost * (when >= at)) for when, total in taken]
+
     def _gone(self, taken: list[tuple[float, int]], window: float, late: float) -> int:
         # a cost counts at its own moment, also when the window is too short to be told from nothing
         return bisect_left(taken, True, key=lambda one: one[0] + window + late > self.now or one[0] == self.now)

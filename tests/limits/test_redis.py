@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import random
 
 import pytest
@@ -16,6 +17,8 @@ from mcp_policy.redis_scripts import async_client, client
 from redis_servers import redis_url  # noqa: F401  # a fixture
 
 from .contract import CROWDS, ONE, Clock, LimitStoreContract, Model, spec
+
+STEPS = int(os.environ.get("MCP_POLICY_STEPS", "3000"))
 
 numbers = itertools.count()
 
@@ -253,7 +256,7 @@ def test_a_long_walk_agrees_with_a_list_of_every_cost(made):
     store = RedisLimitStore(made, prefix=prefix(), clock=clock)
     limits = [spec("a", 5, 10.0), spec("b", 3, 2.5)]
     taken = []
-    for _ in range(3_000):
+    for _ in range(STEPS):
         clock.now += chance.choice([0.0, 0.25, 0.5, 1.0, 4.0, -1.0])
         model.tell(clock.now)
         requests = [
@@ -266,6 +269,12 @@ def test_a_long_walk_agrees_with_a_list_of_every_cost(made):
             for request in requests:
                 model.take(*request)
             taken.append(receipt)
+        if taken and not chance.randrange(4):
+            back = taken.pop(chance.randrange(max(0, len(taken) - 6), len(taken)))
+            which = chance.sample(range(len(back.requests)), chance.randint(1, len(back.requests)))
+            store.refund(back, which)
+            for place in which:
+                model.refund(back.at, *back.requests[place])
         for one, key, _ in requests:
             assert store.peek([(one, key, 0)]).replies[0].used == model.used(one.counter, key, one.window)
 
@@ -308,3 +317,56 @@ def test_a_slot_that_fails_gives_back_what_the_others_took(made):
     with pytest.raises(redis.ResponseError):
         store.acquire(both)
     assert store.peek(both[:1]).replies[0].used == 0
+
+
+def answer(made, run):
+    return made.eval(run.script.text, len(run.keys), *run.keys, *run.arguments)
+
+
+def of_two_slots(made, *, optional: tuple[bool, bool]):
+    """A store, and two limits that lie apart; a call may be made once of the second."""
+    store = RedisLimitStore(made, prefix=prefix(), shards=64, clock=Clock(5.0))
+    first = limit(5, counter="a")._replace(optional=optional[0])
+    second = limit(1, counter="b")._replace(optional=optional[1])
+    return store, [(first, "one", ONE), (second, "other", ONE)]
+
+
+def meet(store) -> None:
+    """Be in contact with both slots."""
+    store.acquire([(limit(counter="c"), "one", ONE), (limit(counter="c"), "other", ONE)])
+
+
+@pytest.mark.parametrize("optional", [(False, False), (False, True), (True, False)])
+def test_a_call_that_one_slot_leaves_unanswered_costs_nothing(made, optional):
+    store, both = of_two_slots(made, optional=optional)
+    steps = store._limits.acquire(both)
+    second = steps.send(answer(made, next(steps)))
+    answer(made, second)
+    undo = steps.throw(redis.TimeoutError("no answer"))
+    with pytest.raises(redis.TimeoutError):
+        steps.send(answer(made, undo))
+    meet(store)
+    assert [reply.used for reply in store.peek(both).replies] == [0, 0]
+
+
+@pytest.mark.parametrize("optional", [(False, False), (True, True)])
+def test_a_call_that_is_cancelled_between_two_slots_costs_nothing(made, optional):
+    store, both = of_two_slots(made, optional=optional)
+    steps = store._limits.acquire(both)
+    answer(made, steps.send(answer(made, next(steps))))
+    steps.close()
+    meet(store)
+    assert [reply.used for reply in store.peek(both).replies] == [0, 0]
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["first", "last"])
+def test_a_slot_that_fails_does_not_hide_that_another_refuses(made, order):
+    store, both = of_two_slots(made, optional=(True, True))
+    assert store.acquire(both[1:]).taken
+    made.set(store._limits._groups(tuple(both))[0].time, b"damaged")
+    refused = store.acquire(both[::order])
+    assert not refused.taken
+    failing, used_up = refused.replies[::order]
+    assert (failing.available, used_up.available, used_up.retry_after) == (False, True, 60.0)
+    with pytest.raises(redis.ResponseError):
+        store.acquire([both[0], (limit(5, counter="d")._replace(optional=True), "other", ONE)])

@@ -10,7 +10,9 @@ from contextlib import ExitStack
 import pytest
 import redis
 import redis.asyncio
+from redis.backoff import NoBackoff
 from redis.cluster import key_slot
+from redis.retry import Retry
 
 from mcp_policy import Policy, PolicyEngine, ToolCall
 from mcp_policy.approvals.redis import AsyncRedisApprovalStore, RedisApprovalStore
@@ -98,6 +100,27 @@ def test_limits_of_several_slots_are_all_or_nothing(cluster):
     store.refund(store.acquire([(spec("x"), "one", ONE), (spec("y"), "other", ONE)]), [0, 1])
     peeked = store.peek([(spec("x"), "one", ONE), (spec("y"), "other", ONE)])
     assert [reply.used for reply in peeked.replies] == [0, 0]
+
+
+def test_a_frozen_server_denies_what_it_counts_and_nothing_else(nodes, cluster):
+    once = Retry(NoBackoff(), 0)
+    with redis.RedisCluster(host="127.0.0.1", port=nodes[0].port, socket_timeout=1, retry=once) as made:
+        store = RedisLimitStore(made, shards=64)
+        keys = {key_slot(store._limits._place("c", f"s{number}")[0].encode()): f"s{number}" for number in range(99)}
+        home = {keys[slot]: slot * 3 // SLOTS for slot in keys}
+        mine, others = ([key for key in home if (home[key] == 2) == frozen][:2] for frozen in (True, False))
+        asked = {key: [(spec(maximum=5), key, ONE)] for key in (*mine, *others)}
+        assert all(store.acquire(asked[key]).taken for key in asked)
+        nodes[2].pause()
+        try:
+            for key in mine:
+                with pytest.raises(redis.TimeoutError):
+                    store.acquire(asked[key])
+            assert all(store.acquire(asked[key]).taken for key in others)
+        finally:
+            nodes[2].resume()
+        assert {store.acquire(asked[key]).replies[0].used for key in mine} == {2 * ONE}
+        assert {store.acquire(asked[key]).replies[0].used for key in others} == {3 * ONE}
 
 
 def test_approvals_lie_in_one_slot(cluster):

@@ -203,6 +203,39 @@ def test_a_server_that_only_reads_denies(asked, running):
     asked.until("allowed")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_server_that_still_loads_its_data_denies_and_then_goes_on_counting(kind):
+    slowly = ("--enable-debug-command", "local", "--loading-process-events-interval-bytes", "1024")
+    with server(kind, *slowly) as running, raw(running) as client:
+        asked = Asked("synchronous", running.url)
+        assert asked.code() == "allowed"
+        client.mset({f"much {number}": b"" for number in range(20_000)})
+        client.config_set("key-load-delay", 200)
+        reloading = threading.Thread(target=reload, args=[running])
+        reloading.start()
+        wait_for(lambda: is_loading(client))
+        assert asked.code() == "state_unavailable"
+        client.config_set("key-load-delay", 0)
+        reloading.join(PATIENCE)
+        asked.until("allowed")
+        assert [asked.code() for _ in range(2)] == ["allowed", "rate_limited"]
+        asked.close()
+
+
+def reload(running) -> None:
+    """Have a server write its data down and read it again, as it does when it starts."""
+    with redis.Redis.from_url(running.url, socket_timeout=PATIENCE) as client:
+        client.execute_command("DEBUG RELOAD")
+
+
+def is_loading(client) -> bool:
+    try:
+        client.ping()
+    except redis.BusyLoadingError:
+        return True
+    return False
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

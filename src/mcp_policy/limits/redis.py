@@ -94,7 +94,6 @@ class _Limits:
         asked = tuple(requests)
         _check(asked)
         groups = self._groups(asked)
-        runs_anyway = all(spec.optional for spec, _, _ in asked)
         receipts: list[tuple[_Group, Receipt]] = []
         sent: list[Run] = []
         failure: Exception | None = None
@@ -102,12 +101,12 @@ class _Limits:
             try:
                 receipt = yield from self._take(_part(asked, group), group, sent)
             except Exception as error:
-                if not runs_anyway:
+                if not all(spec.optional for spec, _, _ in asked):
                     self._doubtful += map(_void, sent)
                     for taken, _ in receipts:
                         yield from self._undo(taken)
                     raise
-                failure = error  # a limit in another slot may still stop the call
+                failure = error  # the call runs all the same, unless a limit in another slot stops it
             except BaseException:  # whoever asked is gone, and the call does not run
                 self._doubtful += map(_void, sent)
                 raise
