@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import tracemalloc
 from contextlib import ExitStack
 from pathlib import Path
@@ -162,7 +163,7 @@ def test_where_the_key_is(audit, path, monkeypatch):
     monkeypatch.setenv("MCP_POLICY_AUDIT_KEY", "x" * 32)
     status, said, _ = audit("verify", "audit.jsonl")
     assert status == FOUND
-    assert "record 1 was changed, or sealed with another key" in said
+    assert "record 1 is not authentic, and there is no authentic head: this is not the key" in said
     Path("short").write_text("short")
     assert audit("verify", "audit.jsonl", "--key-file", "short")[0] == USAGE
 
@@ -213,6 +214,54 @@ def test_a_file_that_is_set_aside_meanwhile_is_neither_missed_nor_read_twice(pat
         assert len(list(lines(opened(str(path), stack)))) == 4
 
 
+def test_a_record_that_is_written_meanwhile_is_sound(audit, path):
+    with sink(path, rotate=50_000) as kept:
+        stop = threading.Event()
+
+        def write() -> None:
+            while not stop.is_set():
+                kept.record(event())
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            found = [audit("verify", "audit.jsonl") for _ in range(20)]
+        finally:
+            stop.set()
+            writer.join()
+    assert [said for status, said, _ in found if status != FINE] == []
+
+
+def test_a_head_that_is_half_written_is_looked_at_again(path):
+    written(path, 3)
+    head = Path("audit.jsonl.head")
+    whole = head.read_bytes()
+    head.write_bytes(whole[:200] + b"#" * 102)
+    seen = []
+
+    def is_whole(content: bytes) -> bool:
+        seen.append(content)
+        head.write_bytes(whole)
+        return content == whole
+
+    with ExitStack() as stack:
+        assert opened(str(path), stack, is_whole).head == whole
+    assert len(seen) == 2
+    with ExitStack() as stack:
+        assert opened(str(path), stack, lambda _: False).head == whole  # it is not waited for
+
+
+def test_a_head_of_which_half_is_spoilt_is_found(audit, path):
+    written(path, 3)
+    head = Path("audit.jsonl.head")
+    whole = head.read_bytes()
+    for at in (10, 200):
+        head.write_bytes(whole[:at] + b"#" + whole[at + 1 :])
+        status, said, _ = audit("verify", "audit.jsonl")
+        assert status == FOUND
+        assert "one of the two places of its head was changed, or is not whole" in said
+
+
 def test_a_line_without_an_end_is_not_held(path):
     path.write_bytes(b"x" * (2 * LONGEST + 5) + b"\n{}\n" + b"y" * (LONGEST + 1))
     with ExitStack() as stack:
@@ -252,6 +301,21 @@ def test_in_shadow_it_says_what_would_have_been(audit, path):
     last = audit("tail", "audit.jsonl", "-n", "1")[1].splitlines()[-1]
     assert "allow" in last
     assert "in shadow deny: denied_by_rule" in last
+
+
+def test_what_a_crash_has_left_is_shown(audit, path):
+    written(path, 1)
+    with path.open("ab") as file:
+        file.write(b"half a line")
+    written(path, 1)
+    head = Path("audit.jsonl.head")
+    content = head.read_bytes()
+    newer = max((0, 151), key=lambda at: content[at : at + 20])
+    head.write_bytes(content[:newer] + b"#" * 151 + content[newer + 151 :])
+    written(path, 0)
+    said = audit("tail", "audit.jsonl")[1].splitlines()
+    assert "11 bytes of a line without its end were cut off" in said[2]
+    assert "half of its head was lost" in said[4]
 
 
 def test_records_as_json(audit, path):

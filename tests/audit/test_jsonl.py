@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import shutil
 import stat
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ import mcp_policy
 from mcp_policy import Policy, PolicyEngine, Principal, ToolCall
 from mcp_policy.approvals import Approval, Vote
 from mcp_policy.audit import Answered
+from mcp_policy.audit.chain import PLACE
 from mcp_policy.audit.jsonl import AuditError, JsonLinesSink, set_aside
 
 from .recording import KEY, event, files, head_of, read, sink, verified, written
@@ -195,6 +197,38 @@ def test_what_is_not_sound_is_not_written_on_and_left_as_it_is(path, how):
     assert path.read_bytes() == spoilt
 
 
+@pytest.mark.parametrize("written_of_it", [0, 1, 75, 150])
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_a_head_that_is_torn_is_recovered_and_that_is_said(path, count, written_of_it):
+    """As where the writer dies while it writes the head of its last record, in the older of the two places."""
+    before = head_of(written(path, count, flush_every=1))
+    place = max((0, PLACE), key=lambda at: before[at : at + 20])  # the newer
+    torn = b"#" * (PLACE - written_of_it)
+    Path(f"{path}.head").write_bytes(before[: place + written_of_it] + torn + before[place + PLACE :])
+    assert "one of the two places of its head" in verified(path).finding.what
+    written(path, 1)
+    assert [record["kind"] for record in read(path)] == ["decision"] * count + ["recovered", "decision"]
+    assert [read(path)[count][name] for name in ("dropped", "head")] == [0, "torn"]
+    assert sound(path, count + 2)
+
+
+def test_the_newer_head_cannot_be_spoilt_to_hide_that_a_record_is_missing(path):
+    head = head_of(written(path, 3))
+    lines = path.read_bytes().splitlines(keepends=True)
+    newer = max((0, PLACE), key=lambda at: head[at : at + 20])
+    Path(f"{path}.head").write_bytes(head[:newer] + b"#" * PLACE + head[newer + PLACE :])
+    path.write_bytes(b"".join(lines[:-1]))
+    with pytest.raises(AuditError, match="one of the two places of its head was changed"):
+        sink(path)
+
+
+def test_the_head_of_a_sound_record_is_not_written_again(path):
+    head = head_of(written(path, 3))
+    for _ in range(2):
+        written(path, 0)
+        assert head_of(path) == head
+
+
 @pytest.mark.parametrize("content", [None, b"", b"x"], ids=["missing", "empty", "changed"])
 def test_without_its_head_a_record_is_not_written_on(path, content):
     written(path, 2)
@@ -229,7 +263,7 @@ def test_an_empty_record_is_begun(path):
 
 def test_another_key_is_refused(path):
     written(path, 2)
-    with pytest.raises(AuditError, match="another key"):
+    with pytest.raises(AuditError, match="this is not the key"):
         JsonLinesSink(path, key=b"x" * 32)
     assert sound(path, 2)
 
@@ -331,18 +365,29 @@ while True:
 """
 
 
+def size(path: Path) -> int:
+    """The bytes of all files, one of which may be set aside just now."""
+    total = 0
+    for file in files(path):
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size
+    return total
+
+
 @pytest.mark.parametrize("flush_every", [1, 16])
 def test_a_writer_that_is_killed_leaves_a_record_that_goes_on(path, flush_every):
     for _ in range(3):
-        there = sum(file.stat().st_size for file in files(path)) if path.exists() else 0
+        there = size(path)
         with subprocess.Popen(command(KILLED, path, flush_every)) as process:
-            deadline = time.monotonic() + 60
-            while not path.exists() or sum(file.stat().st_size for file in files(path)) < there + 120_000:
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.005)
-            process.send_signal(signal.SIGKILL)
-        before = len([line for file in files(path) for line in file.read_bytes().splitlines(keepends=True)])
+            try:
+                deadline = time.monotonic() + 60
+                while size(path) < there + 120_000:
+                    assert process.poll() is None
+                    assert time.monotonic() < deadline
+                    time.sleep(0.005)
+            finally:
+                process.kill()
+        before = sum(len(file.read_bytes().splitlines()) for file in files(path) if file.exists())
         written(path, 1)
         assert verified(path).finding is None
         assert before <= verified(path).records <= before + 2
@@ -462,6 +507,36 @@ def test_a_file_that_others_delete_is_begun_anew_and_misses_its_beginning(path):
     assert verified(path, since=2).finding is None
 
 
+def test_a_head_that_others_delete_is_made_anew(path):
+    with sink(path) as audit:
+        audit.record(event())
+        Path(f"{path}.head").unlink()
+        audit.record(event())
+        assert sound(path, 2)
+        with pytest.raises(AuditError, match="has a writer already"):
+            sink(path)
+    assert sound(path, 2)
+
+
+def test_a_folder_that_others_delete_is_said_and_later_records_go_on(tmp_path):
+    path = tmp_path / "records" / "audit.jsonl"
+    path.parent.mkdir()
+    with sink(path) as audit:
+        audit.record(event())
+        shutil.rmtree(path.parent)
+        for _ in range(2):
+            with pytest.raises(FileNotFoundError):
+                audit.record(event())
+        path.parent.mkdir()
+        audit.record(event())
+        audit.record(event())
+    assert numbers(path) == [2, 3]
+    assert verified(path).finding.seq == 1
+    assert verified(path, since=2).finding is None
+    written(path, 1)
+    assert verified(path, since=2).last == 4
+
+
 # -- rotation
 
 
@@ -573,7 +648,8 @@ def test_what_an_engine_decides_is_on_record(path):
     assert limited["retry_after"] == 60.0
     assert [(one["remaining"], one["available"]) for one in limited["limits"]] == [(0, True)]
     assert (answered["by"], answered["note"], answered["status"]) == ("bob", "as agreed", "approved")
-    assert ran["approval"] == {"id": asked["approval"]["id"], "by": "bob"}
+    assert ran["approval"] == {"id": asked["approval"]["id"], "by": "bob", "at": 0.0}
+    assert (asked["approval"]["by"], asked["approval"]["at"]) == (None, None)
     assert {record["policy"] for record in records} == {POLICY.digest}
     assert ran["principal"] == {"id": "ann", "issuer": "https://idp.example", "client": "app"}
     assert ran["values"] == {"path": "/é"}

@@ -6,7 +6,6 @@ import json
 import tracemalloc
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_policy import Policy, PolicyEngine, Principal, ToolCall
-from mcp_policy.audit import Decided, records
+from mcp_policy.approvals import Approval, Vote
+from mcp_policy.audit import Answered, Decided, records
 from mcp_policy.audit.chain import digest, keys
 from mcp_policy.decision import Decision, Effect, Reason, ReasonCode
 from mcp_policy.values import NotJson, canonical, plain
 
-from .recording import ALLOWED, KEY, event, read, sink, verified
+from .recording import ALLOWED, KEY, event, files, read, sink, verified
 
 SECRET = "hunter2-hunter2"
 ARGUMENTS = digest(keys(KEY).arguments)
@@ -321,19 +321,71 @@ def test_the_digest_of_the_policy_is_on_record():
 
 def test_what_is_remembered_is_bounded(tmp_path):
     """Names, sessions and identities that callers invent, each long: at most what the caches hold stays."""
-
-    def fill(audit, start: int) -> None:
-        for number in range(start, start + 6_000):
-            name = f"{number}" + "x" * 30_000
-            audit.record(event({name: 1}, tool=name, session=name, principal=Principal(name)))
-
-    path: Path = tmp_path / "audit.jsonl"
-    with sink(path, flush_every=100) as audit:
-        fill(audit, 0)
+    with sink(tmp_path / "audit.jsonl", flush_every=100) as audit:
         tracemalloc.start()
         try:
-            fill(audit, 6_000)
+            for number in range(5_000):
+                name = f"{number}" + "x" * 5_000
+                audit.record(event({name: 1}, tool=name, session=name, principal=Principal(name)))
             grown, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
     assert grown < 15_000_000
+
+
+# -- any sequence of events
+
+TEXT = st.text(st.characters(), max_size=20)
+NAMES = st.none() | TEXT
+REASONS = st.builds(Reason, st.sampled_from(ReasonCode), TEXT, TEXT)
+APPROVALS = st.builds(
+    lambda id, tool, server, by, note, policy, at: Approval(
+        *(id, "0" * 64, "approved", tool, server, {}, None, None, (), "", 0.0, 1.0),
+        decided_by=by,
+        decided_at=at,
+        votes=(Vote(by, at, note),),
+        policy=policy,
+    ),
+    *(TEXT, TEXT, NAMES, TEXT, TEXT, TEXT),
+    st.floats(0, 1e10),
+)
+DECISIONS = st.builds(
+    Decision,
+    st.sampled_from(Effect),
+    st.lists(REASONS, max_size=3).map(tuple),
+    st.none() | st.floats(0, 1e9),
+    st.none() | st.sampled_from(Effect),
+    st.lists(REASONS, max_size=2).map(tuple),
+    st.none() | APPROVALS,
+)
+PRINCIPALS = st.none() | st.builds(lambda id, more: Principal(id, issuer=more), TEXT.filter(bool), NAMES)
+CALLS = st.builds(
+    ToolCall,
+    *(TEXT, st.dictionaries(TEXT, VALUES, max_size=3)),
+    server=NAMES,
+    session=NAMES,
+    principal=PRINCIPALS,
+)
+EVENTS = st.builds(Decided, CALLS, DECISIONS, NAMES, st.floats(0, 100)) | st.builds(Answered, APPROVALS, st.booleans())
+
+
+def units(text: str) -> bytes:
+    """Two halves of a character that stand side by side are that character in JSON."""
+    return text.encode("utf-16", "surrogatepass")
+
+
+@given(events=st.lists(EVENTS, max_size=8), together=st.integers(1, 4), rotate=st.none() | st.just(700))
+def test_any_events_are_one_line_of_json_each(tmp_path_factory, events, together, rotate):
+    path = tmp_path_factory.mktemp("any") / "audit.jsonl"
+    with sink(path, flush_every=together, rotate=rotate, safe=["", "a"]) as audit:
+        for one in events:
+            audit.record(one)
+    assert [(record["seq"], record["kind"]) for record in read(path)] == [
+        (number, "decision" if isinstance(one, Decided) else "answer") for number, one in enumerate(events, 1)
+    ]
+    for one, record in zip(events, read(path), strict=True):
+        expected = one.decision.effect if isinstance(one, Decided) else one.approval.votes[-1].note
+        said = record["effect" if isinstance(one, Decided) else "note"]
+        assert units(said) == units(expected)
+    assert all(file.read_bytes().isascii() for file in files(path))
+    assert (verified(path).finding, verified(path).records) == (None, len(events))

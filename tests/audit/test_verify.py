@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
+from bisect import bisect_right
 
 import pytest
 
-from mcp_policy.audit.chain import Head, keys, sealed
+from mcp_policy.audit.chain import PLACE, Head, keys, sealed
 from mcp_policy.audit.jsonl import set_aside
 
 from .recording import KEY, check, files, head_of, verified, written
@@ -70,13 +72,29 @@ def test_every_single_byte_that_is_left_out_or_added_is_found(small):
 def test_a_byte_anywhere_in_ten_thousand_records_is_found(large):
     content, head = large
     chance = random.Random(6)
-    for place in [0, len(content) - 1, *(chance.randrange(len(content)) for _ in range(60))]:
+    for place in [0, len(content) - 1, *(chance.randrange(len(content)) for _ in range(20))]:
         line = content.count(b"\n", 0, place) + 1
         spoilt = bytearray(content)
         spoilt[place] ^= 1 << chance.randrange(8)
         finding = found(bytes(spoilt), head)
         assert finding is not None, place
         assert (finding.line, finding.seq) == (line, line), place
+
+
+def test_each_of_two_thousand_changes_in_ten_thousand_records_is_found(large):
+    """Each verified from some records before it, so that it takes no time."""
+    content, head = large
+    starts = [0, *(at.end() for at in re.finditer(b"\n", content))]
+    chance = random.Random(7)
+    for place in (chance.randrange(len(content)) for _ in range(2_000)):
+        line = bisect_right(starts, place)
+        since = max(1, line - chance.randrange(1, 20))
+        start = starts[since - 1]
+        spoilt = bytearray(content[start : start + 20_000])
+        at = place - start
+        spoilt[at] = chance.choice([byte for byte in (0, 10, 34, 48, 49, 97, 125, 255) if byte != spoilt[at]])
+        finding = check({"audit.jsonl": bytes(spoilt)}, head, since=since).finding
+        assert (finding.line, finding.seq) == (line - since + 1, line), place
 
 
 def test_a_line_that_is_left_out_is_found(small):
@@ -128,11 +146,23 @@ def test_every_end_that_is_missing_is_found(small):
 
 def test_a_head_that_is_missing_or_changed_is_found(small):
     content, head = small
-    for changed in [b"", *(head[:size] for size in range(len(head))), head + b"\n", head + head]:
+    for changed in [b"", b"#" * 302, head[:150], head[152:], b"\n" + head]:
         assert "no authentic head" in found(content, changed).what
+    for changed in [*(head[:size] for size in range(len(head))), head[151:], head + b"\n", head + head]:
+        assert found(content, changed) is not None
     for place, byte in enumerate(head):
         for other in (byte ^ 1, byte ^ 32, byte ^ 128):
             assert found(content, head[:place] + bytes([other]) + head[place + 1 :]) is not None, place
+
+
+def test_the_older_head_is_of_no_use_in_the_place_of_the_newer(small):
+    """It would hide that the last record is missing."""
+    content, head = small
+    one, other = head[:PLACE], head[PLACE:]
+    cut = content[: content.rindex(b"\n", 0, -1) + 1]
+    for changed in (one + one, other + other, other + one, one, other):
+        assert found(cut, changed) is not None
+        assert found(content, changed) is not None
 
 
 def test_an_end_cannot_be_hidden_by_spoiling_the_head(tmp_path):
@@ -162,8 +192,11 @@ def test_a_head_of_an_earlier_moment_is_none_of_another_record(tmp_path):
 
 
 def test_another_key_is_found(small):
-    assert found(*small, OTHER).what == "was changed, or sealed with another key"
+    assert found(*small, OTHER)[1:3] == (1, 1)
+    assert "this is not the key" in found(*small, OTHER).what
     assert "another key" in found(b"", small[1], OTHER).what
+    later = check({"a": small[0].split(b"\n", 2)[2]}, small[1], OTHER, since=3).finding
+    assert (later.seq, "this is not the key" in later.what) == (4, True)
 
 
 def test_an_empty_record_is_sound_and_a_lost_one_is_not(tmp_path, small):
@@ -211,7 +244,8 @@ def test_a_head_is_from_before_where_the_record_begins(small, rotated):
     contents, _ = rotated
     names = list(contents)
     gone = contents.pop(names[0]).count(b"\n")
-    old = sealed(keys(KEY).head, Head(gone - 1, b"0" * 64))
+    older = Head(gone - 1, b"0" * 64)
+    old = sealed(keys(KEY).head, older, 0) + sealed(keys(KEY).head, older, 1)
     assert "of another record" in check(contents, old, since=gone + 1).finding.what
 
 

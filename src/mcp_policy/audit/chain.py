@@ -4,6 +4,10 @@ Each line ends in a link: a keyed digest of the link before it and of the line i
 out, added or moved breaks the chain there. That lines are missing at the end shows by the head, a small file beside the
 record with the number and the link of the last line, sealed with the same key. Who has the key can forge all of it.
 
+A head is written to two places in turn, always after the lines that it is about: so there is a whole one at any moment,
+whoever reads or dies meanwhile, and behind the line that it is about there is another. Where that is not so, somebody
+has spoilt the newer head to hide that lines are missing. It is sealed for its place: the older one is of no use there.
+
 Pure: what is read and written elsewhere.
 """
 
@@ -99,28 +103,43 @@ def number(line: bytes) -> int | None:
 
 
 class Head(NamedTuple):
-    """Where a record ends."""
+    """Where a record ends. `torn` tells whether it is the only one of the two that is authentic."""
 
     seq: int
     link: bytes
+    torn: bool = False
 
 
-def sealed(key: bytes, head: Head) -> bytes:
-    """Return a head as it is written: always of one size, and small enough to be on a disk whole or not at all."""
+PLACE: Final = 20 + 1 + 2 * _SIZE + 1 + 2 * _SIZE + 1
+"""Bytes of a head as it is written."""
+
+
+def sealed(key: bytes, head: Head, place: int) -> bytes:
+    """Return a head as it is written to its place, 0 or 1."""
     text = b"%020d %b" % (head.seq, head.link)
-    return b"%b %b\n" % (text, _mac(key, text).encode())
+    return b"%b %b\n" % (text, _mac(key, b"%d %b" % (place, text)).encode())
 
 
 def read_head(key: bytes, content: bytes) -> Head | None:
-    """Return the head that a file holds; None where it is not authentic."""
+    """Return the newer of the two heads that a file holds; None where neither is authentic."""
+    both = (_unsealed(key, content[:PLACE], 0), _unsealed(key, content[PLACE:], 1))
+    found = [head for head in both if head is not None]
+    return max(found)._replace(torn=len(found) < len(both)) if found else None
+
+
+def _unsealed(key: bytes, content: bytes, place: int) -> Head | None:
     text, _, mac = content.removesuffix(b"\n").rpartition(b" ")
-    if not content.endswith(b"\n") or not compare_digest(mac, _mac(key, text).encode()):
+    if not content.endswith(b"\n") or not compare_digest(mac, _mac(key, b"%d %b" % (place, text)).encode()):
         return None
     seq, _, link = text.partition(b" ")
     return Head(int(seq), link)
 
 
 # -- verifying
+
+
+_CHANGED: Final = "was changed, or sealed with another key"
+_NOT_THE_KEY: Final = "is not authentic, and there is no authentic head: this is not the key, or both were changed"
 
 
 class Line(NamedTuple):
@@ -165,6 +184,8 @@ def verify(lines: Iterable[Line], key: Keys, head: Head | None, *, since: int = 
         wrong, link = _check(line, linked, before, expected)
         if wrong is None and head is not None and head.seq == expected and head.link != link:
             wrong = "is not the one that the head is about: the head is of another record"
+        if wrong == _CHANGED and head is None and expected <= since + (since > 1):  # nothing at all is authentic
+            wrong = _NOT_THE_KEY
         if wrong is not None:
             return _report(since, expected, before, Finding(file, line.number, expected, wrong))
         before, expected = link, expected + 1
@@ -195,7 +216,7 @@ def _check(
         return f"is not here, but record {seq}: it is missing, or stands elsewhere", b""
     if seq is not None and seq < expected:
         return f"is not here, but record {seq}, which was repeated or moved", b""
-    return "was changed, or sealed with another key", b""
+    return _CHANGED, b""
 
 
 def _check_end(head: Head | None, last: int, link: bytes | None, since: int) -> str | None:
@@ -205,4 +226,6 @@ def _check_end(head: Head | None, last: int, link: bytes | None, since: int) -> 
         return f"the record ends here, and its head says that there are {head.seq}: the end is missing"
     if head.seq < since - 1 or (head.seq == last and link is not None and head.link != link):
         return "the head is of another record"
+    if head.torn:
+        return "one of the two places of its head was changed, or is not whole: the end may be missing"
     return None

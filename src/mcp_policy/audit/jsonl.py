@@ -7,6 +7,7 @@ Rules kept here:
 * what `record` has not raised for is with the operating system, but for up to `flush_every - 1` records: these are lost
   where the process is killed, and where it ends without `close`;
 * a record has one writer. Another process, and the child of a fork, is refused;
+* of the two places of the head the older one is overwritten: where the writer dies over it, the other still stands;
 * nothing is overwritten or deleted but an unfinished line of ours, and what is not sound is not opened to be written
   on: a record that ends before its head says so is refused;
 * what others do to the file while it is written stays as they left it, for `verify` to find, and the record goes on.
@@ -76,6 +77,7 @@ class JsonLinesSink:
         self._arguments = chain.digest(self._keys.arguments)
         self._session = _remembering(chain.digest(self._keys.session, "surrogatepass"))
         self._file = _CLOSED
+        self._place = 0  # of the head, for the next one
         self._head = _open_head(self._path)
         try:
             self._file = _open(self._path)
@@ -171,11 +173,24 @@ class JsonLinesSink:
         return f"{self._date}.{rest:06d}Z"
 
     def _write_head(self) -> None:
+        os.lseek(self._head, self._place * chain.PLACE, os.SEEK_SET)
+        _write_all(self._head, self._sealed_head(self._place))
+        self._place = 1 - self._place
+
+    def _write_new_head(self) -> None:
         os.lseek(self._head, 0, os.SEEK_SET)
-        _write_all(self._head, chain.sealed(self._keys.head, chain.Head(self._seq, self._link)))
+        _write_all(self._head, self._sealed_head(0) + self._sealed_head(1))
+
+    def _sealed_head(self, place: int) -> bytes:
+        return chain.sealed(self._keys.head, chain.Head(self._seq, self._link), place)
 
     def _prepare(self) -> None:
         """Leave a file that takes whole lines at its end."""
+        if not os.fstat(self._head).st_nlink:  # somebody has deleted it
+            head = _open_head(self._path)
+            os.close(self._head)
+            self._head = head
+            self._write_new_head()
         if self._file == _CLOSED or not os.fstat(self._file).st_nlink:  # somebody has deleted it
             self._reopen()
         found = os.fstat(self._file).st_size
@@ -221,15 +236,19 @@ class JsonLinesSink:
         content = _read(self._head, 0)
         size = os.fstat(self._file).st_size
         older = set_aside(self._path)
-        if content or size or older:
-            ending, dropped = self._ending(size, older)
-            self._take_up(chain.read_head(self._keys.head, content), ending)
-            self._size = size - dropped
-            if dropped:
-                os.ftruncate(self._file, self._size)
-                self._append(f'"kind":"recovered","dropped":{dropped}')
-                self.flush()
-        self._write_head()
+        if not (content or size or older):
+            self._write_new_head()
+            return
+        ending, dropped = self._ending(size, older)
+        head = self._take_up(chain.read_head(self._keys.head, content), ending)
+        self._place = int(content.startswith(chain.sealed(self._keys.head, head, 0)))
+        self._size = size - dropped
+        if dropped or head.torn:
+            os.ftruncate(self._file, self._size)
+            self._append(f'"kind":"recovered","dropped":{dropped}' + (',"head":"torn"' if head.torn else ""))
+            self.flush()
+        elif head.seq < self._seq:
+            self._write_head()
 
     def _ending(self, size: int, older: list[Path]) -> tuple[list[bytes], int]:
         """Return the last whole lines, at least two where there are so many, and the size of what stands behind."""
@@ -244,10 +263,15 @@ class JsonLinesSink:
                 os.close(file)
         return lines, len(tail) - whole
 
-    def _take_up(self, head: chain.Head | None, lines: list[bytes]) -> None:
+    def _take_up(self, head: chain.Head | None, lines: list[bytes]) -> chain.Head:
+        """Go on after the last of `lines`, and return the head. Raises `AuditError` where they are not sound."""
         since = 1 if not lines else chain.number(lines[0])
         ending = [chain.Line(str(self._path), number, line) for number, line in enumerate(lines)]
-        report = chain.verify(ending, self._keys, head, since=1 if since is None else since)
+        since = 1 if since is None else since
+        checked = head
+        if head is not None and head.torn and head.seq < since + len(lines) - 1:
+            checked = head._replace(torn=False)  # a writer that dies over a head has written the lines before it
+        report = chain.verify(ending, self._keys, checked, since=since)
         found = report.finding
         if found is not None:
             where = f"record {found.seq} " if found.line is not None else ""
@@ -255,8 +279,10 @@ class JsonLinesSink:
                 f"`{self._path}` is not written on: {where}{found.what}; verify it, and move it and `{self._path.name}."
                 "head` away to begin a new record"
             )
+        assert head is not None  # noqa: S101  # else that was found
         if report.last is not None and report.link is not None:
             self._seq, self._link = report.last, report.link
+        return head
 
 
 def set_aside(path: Path) -> list[Path]:

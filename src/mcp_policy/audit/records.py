@@ -123,7 +123,7 @@ def _limit(counter: str | None, rule: str, limit: float, remaining: float, reset
 
 def _approval(approval: Approval) -> str:
     by = "null" if approval.decided_by is None else _quoted(approval.decided_by)
-    return f',"approval":{{"id":{_quoted(approval.id)},"by":{by}}}'
+    return f',"approval":{{"id":{_quoted(approval.id)},"by":{by},"at":{_encode(approval.decided_at)}}}'
 
 
 def _cut(name: str | None) -> str | None:

@@ -28,6 +28,7 @@ LONGEST: Final = 1 << 24
 """Bytes of a line."""
 _BLOCK: Final = 1 << 16
 _MOST_OF_HEAD: Final = 4_096
+_LOOKS: Final = 5
 
 
 class Record(NamedTuple):
@@ -37,10 +38,12 @@ class Record(NamedTuple):
     files: tuple[tuple[str, IO[bytes]], ...]
 
 
-def opened(path: str, stack: ExitStack) -> Record:
-    """Open a record for as long as `stack` is. Raises `Stop`."""
+def opened(path: str, stack: ExitStack, is_whole: Callable[[bytes], bool] = bool) -> Record:
+    """Open a record for as long as `stack` is. A head that `is_whole` is not told of is read again: whoever reads while
+    it is written may see something of both. Raises `Stop`.
+    """
     try:
-        return _opened_record(Path(path), stack)
+        return _opened_record(Path(path), stack, is_whole)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
 
@@ -107,8 +110,8 @@ def unreadable(path: str, error: Exception) -> Stop:
     return Stop(USAGE, f"{shown(path)} cannot be read: {why}")
 
 
-def _opened_record(path: Path, stack: ExitStack) -> Record:
-    head = _head(path)
+def _opened_record(path: Path, stack: ExitStack, is_whole: Callable[[bytes], bool]) -> Record:
+    head = _head(path, is_whole)
     while True:
         older = set_aside(path)
         try:
@@ -123,12 +126,17 @@ def _opened_record(path: Path, stack: ExitStack) -> Record:
     return Record(head, (*files, *(() if current is None else ((str(path), current),))))
 
 
-def _head(path: Path) -> bytes | None:
-    try:
-        with _open(f"{path}.head") as file:
-            return file.read(_MOST_OF_HEAD)
-    except FileNotFoundError:
-        return None
+def _head(path: Path, is_whole: Callable[[bytes], bool]) -> bytes | None:
+    content: bytes | None = None
+    for _ in range(_LOOKS):
+        try:
+            with _open(f"{path}.head") as file:
+                content = file.read(_MOST_OF_HEAD)
+        except FileNotFoundError:
+            return None
+        if is_whole(content):
+            break
+    return content
 
 
 def _open(path: str | Path) -> IO[bytes]:

@@ -191,7 +191,7 @@ def section(stats: Stats, title: str) -> Section:
     if stats.unreadable:
         rows.append(("no records", Text(f"{stats.unreadable:,} lines: `mcp-policy audit verify` says more", "bad")))
     if stats.recovered:
-        rows.append(("cut off", f"{stats.recovered:,} times a line that a crash had left without its end"))
+        rows.append(("recovered", f"{stats.recovered:,} times, from a crash of what writes the record"))
     if stats.uncounted:
         rows.append(("uncounted", Text(f"{stats.uncounted:,} calls ran while a limit could not be counted", "bad")))
     blocks: list[Block] = [Facts(rows)]

@@ -78,7 +78,9 @@ def _answer(record: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _recovered(record: dict[str, Any]) -> tuple[Any, ...]:
-    return "-", None, None, f"{record.get('dropped')} bytes of a line without its end were cut off", None
+    dropped = record.get("dropped")
+    what = f"{dropped} bytes of a line without its end were cut off" if dropped else "half of its head was lost"
+    return "-", None, None, what, None
 
 
 def _unknown(_: dict[str, Any]) -> tuple[Any, ...]:

@@ -83,8 +83,13 @@ def _verify(arguments: argparse.Namespace) -> int:
     from ._audit_keys import key_for
 
     sealing = keys(key_for(arguments.record, arguments.key_file))
+
+    def is_whole(content: bytes) -> bool:
+        head = read_head(sealing.head, content)
+        return head is not None and not head.torn
+
     with ExitStack() as stack:
-        record = opened(arguments.record, stack)
+        record = opened(arguments.record, stack, is_whole)
         head = None if record.head is None else read_head(sealing.head, record.head)
         report = verify(lines(record), sealing, head, since=arguments.since)
     _tell(report, arguments.record, len(record.files), arguments.since)
