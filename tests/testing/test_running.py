@@ -29,7 +29,7 @@ POLICY: dict[str, Any] = {
         "try": {"mode": "shadow", "deny_if": [{"path": "args.a", "op": "exists", "value": True}]},
     },
 }
-RANDOM = re.compile("`[A-Za-z0-9_-]{22}`")  # the ids of approvals
+RANDOM = re.compile("`[0-9a-f]{32}`")  # the ids of approvals
 PAY = {"tool": "pay", "arguments": {"amount": 10}, "session": "s"}
 
 
