@@ -30,15 +30,25 @@ class Number(NamedTuple):
 
 def layout(source: str | bytes) -> str:
     """Return the text of a policy in the one layout. `source` is JSON that loads: whoever calls has parsed it."""
-    old = _tree(source)
-    new = _laid_out(old, "document", "", 0) + "\n"
-    if _tree(new) != old:
-        raise AssertionError("the new layout would have changed the policy")
-    return new
+    return laid_out(tree(source))
 
 
-def _tree(source: str | bytes) -> Any:
+def tree(source: str | bytes) -> Any:
+    """Return JSON as values, numbers as they are spelt."""
     return json.loads(source, parse_int=Number, parse_float=Number)
+
+
+def spelt(value: Any) -> str:
+    """Return the JSON text, on one line, of a value as `tree` gives it."""
+    return _flat(value, "")
+
+
+def laid_out(document: Any) -> str:
+    """Return the text of a policy, given as `tree` gives it, in the one layout."""
+    text = _laid_out(document, "document", "", 0) + "\n"
+    if tree(text) != document:
+        raise AssertionError("the layout would have changed the policy")
+    return text
 
 
 # -- which keys come first

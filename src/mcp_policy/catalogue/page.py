@@ -94,11 +94,11 @@ class ServerPage(NamedTuple):
     tools: tuple[ToolRow, ...]
 
 
-def tool_page(server: ServerEntry, entry: ToolEntry) -> ToolPage:
-    """Return the page of a tool."""
+def tool_page(server: ServerEntry, entry: ToolEntry, definition: Definition | None = None) -> ToolPage:
+    """Return the page of a tool; `definition` is what its server says of it, where more is known than the entry has."""
     from .recommendation import rule_of
 
-    profile, definition = entry.profile, definition_of(entry)
+    profile, definition = entry.profile, definition or definition_of(entry)
     return ToolPage(
         tool=profile.tool,
         server=server.id,
@@ -142,7 +142,7 @@ def server_row(server: ServerEntry) -> ServerRow:
 
 def rows(server: ServerEntry) -> Iterator[ToolRow]:
     """Return a line for each tool of a server, in the order of the catalogue."""
-    return (_row(entry) for entry in server.tools.values())
+    return (row_of(entry) for entry in server.tools.values())
 
 
 def search(catalogue: ToolCatalogue, words: Sequence[str]) -> tuple[ToolRow, ...]:
@@ -150,7 +150,7 @@ def search(catalogue: ToolCatalogue, words: Sequence[str]) -> tuple[ToolRow, ...
     first, *others = words
     also = [{(entry.server, entry.name) for entry in catalogue.search(word)} for word in others]
     found = catalogue.search(first)
-    return tuple(_row(entry) for entry in found if all((entry.server, entry.name) in hits for hits in also))
+    return tuple(row_of(entry) for entry in found if all((entry.server, entry.name) in hits for hits in also))
 
 
 def related(server: ServerEntry, entry: ToolEntry) -> tuple[ToolRow, ...]:
@@ -161,7 +161,7 @@ def related(server: ServerEntry, entry: ToolEntry) -> tuple[ToolRow, ...]:
         shared = len(own & _objects(server, other.profile))
         alike = other.profile.category == entry.profile.category
         if other.name != entry.name and (shared or alike):
-            ranked.append(((-shared, not alike, other.name), _row(other)))
+            ranked.append(((-shared, not alike, other.name), row_of(other)))
     return tuple(row for _, row in sorted(ranked)[:RELATED])
 
 
@@ -269,7 +269,8 @@ def _type(found: Any) -> str:
     return " or ".join(str(one) for one in found) if isinstance(found, list) else str(found or "any")
 
 
-def _row(entry: ToolEntry) -> ToolRow:
+def row_of(entry: ToolEntry) -> ToolRow:
+    """Return a tool's line in a list of tools."""
     profile = entry.profile
     return ToolRow(entry.server, entry.name, profile.category, profile.level, profile.confidence, entry.summary)
 

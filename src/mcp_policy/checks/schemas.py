@@ -60,32 +60,32 @@ def reached(root: Schema, steps: Sequence[Step]) -> list[Schema] | Unknown | Non
 def _below(root: Schema, schema: Schema, step: Step, known: dict[str, None]) -> list[Schema] | None:
     """Return what a schema says of one step; nothing where it has no such key, None where that is open."""
     if not isinstance(step, str):
-        return _alternatives(root, schema.get("items"))
+        return alternatives(root, schema.get("items"))
     properties = schema.get("properties")
     if not isinstance(properties, dict):
         return None
     if step in properties:
-        return _alternatives(root, properties[step])
+        return alternatives(root, properties[step])
     known.update(dict.fromkeys(properties))
     more = schema.get("additionalProperties", False)
     return None if more is not False or any(word in schema for word in _MORE_KEYS) else []
 
 
-def _alternatives(root: Schema, schema: Any, depth: int = 0) -> list[Schema] | None:
+def alternatives(root: Schema, schema: Any, depth: int = 0) -> list[Schema] | None:
     """Return a schema without references and alternatives at its top: one of these is met. None where that is open."""
     if not isinstance(schema, dict) or depth > _DEEPEST:
         return None
     if "type" in schema or "enum" in schema or "const" in schema or "properties" in schema:
         return [schema]  # whatever else it says allows less
     if "$ref" in schema:
-        return _alternatives(root, _referred(root, schema["$ref"]), depth + 1)
+        return alternatives(root, _referred(root, schema["$ref"]), depth + 1)
     if isinstance(schema.get("allOf"), list) and len(schema["allOf"]) == 1:
-        return _alternatives(root, schema["allOf"][0], depth + 1)
+        return alternatives(root, schema["allOf"][0], depth + 1)
     for word in _ALTERNATIVES:
         if isinstance(schema.get(word), list):
             found: list[Schema] = []
             for part in schema[word]:
-                each = _alternatives(root, part, depth + 1)
+                each = alternatives(root, part, depth + 1)
                 if each is None or len(found) > _MOST:
                     return None
                 found += each

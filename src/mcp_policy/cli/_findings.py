@@ -4,29 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple
 
-from ..catalogue.classifier import classify
-from ..catalogue.definition import Definition, fingerprint, read_definition
+from ..catalogue.definition import Definition
 from ..catalogue.drift import Change
-from ..catalogue.lookup import ToolCatalogue
+from ..catalogue.judging import Known, Row, by_danger, rows_of
 from ..catalogue.profile import CATEGORIES, LEVELS, RiskProfile
-from ..catalogue.suspicion import Suspicion, suspicions
 from ._listing import Listing
 from ._render import Block, Facts, Section, Style, Table, Text
-
-Known: TypeAlias = Literal["known", "changed", "new"]
-"""Whether the catalogue has this tool of this server, has it with another definition, or does not have it."""
-
-
-class Row(NamedTuple):
-    """One tool of one server, and what is said of it."""
-
-    server: str
-    definition: Definition
-    profile: RiskProfile
-    known: Known
-    suspicions: tuple[Suspicion, ...]
 
 
 class Findings(NamedTuple):
@@ -59,46 +44,11 @@ class Findings(NamedTuple):
         return servers
 
 
-def judge(server: str, definition: Definition) -> RiskProfile:
-    """Return what counts of a tool: what a review says of this very definition, else what the classifier says."""
-    entry = ToolCatalogue.bundled().entry(server, definition.name)
-    if entry is not None and entry.override is not None and entry.fingerprint == fingerprint(definition):
-        return entry.profile
-    return classify(definition)
-
-
 def found(listings: Sequence[Listing], changes: Sequence[Change] | None = None) -> Findings:
     """Return what these listings show."""
-    rows = [row for listing in listings for row in _rows(listing)]
-    rows.sort(key=lambda row: (*_danger(row.profile), row.server, row.profile.tool))
+    judged = (row for listing in listings for row in rows_of(listing.server, listing.tools, listing.introduced))
+    rows = sorted(judged, key=by_danger)
     return Findings(tuple(listings), tuple(rows), None if changes is None else tuple(changes))
-
-
-def _rows(listing: Listing) -> list[Row]:
-    definitions = [read_definition(tool) for tool in listing.tools]
-    counted = Counter(definition.name for definition in definitions)
-    rows: list[Row] = []
-    for definition in definitions:
-        profile = judge(listing.server, definition)
-        warned = suspicions(definition, profile=profile, siblings=counted.keys())
-        if counted[definition.name] > 1:
-            message = f"is listed {counted[definition.name]} times: which one a client calls is anybody's guess"
-            warned = (*warned, Suspicion("duplicate", "/name", definition.name, message))
-        rows.append(Row(listing.server, definition, profile, _known(listing, definition), warned))
-    return rows
-
-
-def _known(listing: Listing, definition: Definition) -> Known:
-    catalogue = ToolCatalogue.bundled()
-    entries = (catalogue.entry(server, definition.name) for server in (listing.server, listing.introduced) if server)
-    entry = next((entry for entry in entries if entry is not None), None)
-    if entry is None:
-        return "new"
-    return "known" if entry.fingerprint in (None, fingerprint(definition)) else "changed"
-
-
-def _danger(profile: RiskProfile) -> tuple[int, int]:
-    return -LEVELS.index(profile.level), -CATEGORIES.index(profile.category)
 
 
 # -- for programs

@@ -69,7 +69,7 @@ async def kept_by(arguments: argparse.Namespace, policy: Policy, say: Say) -> As
     async with AsyncExitStack() as stack:
         stores: dict[str, Any] = {}
         if arguments.store is not None:
-            opened = _stores(arguments.store)
+            opened = open_stores(arguments.store)
             stack.push_async_callback(opened.aclose)
             stores = opened._asdict()
         audit = None if arguments.audit is None else _sink(arguments, say)
@@ -89,7 +89,8 @@ async def kept_by(arguments: argparse.Namespace, policy: Policy, say: Say) -> As
         yield engine
 
 
-def _stores(url: str) -> Any:
+def open_stores(url: str) -> Any:
+    """Return the stores that `--store` names. Raises `Stop`."""
     from mcp_policy.stores import open_async_stores
 
     try:
@@ -129,11 +130,12 @@ async def served_page(arguments: argparse.Namespace, engine: PolicyEngine, say: 
     if arguments.approvals_page is None:
         yield None
         return
-    from mcp_policy.adapters.approvals_page import LOOPBACK, approvals_page
+    from mcp_policy.adapters._page.door import LOOPBACK
+    from mcp_policy.adapters.approvals_page import approvals_page
 
     from ._serving import address, bound, http_server
 
-    by = _login()
+    by = login("--approvals-page")
     host, port = address(arguments.approvals_page, "--approvals-page")
     listening = bound(host, port)
     own, at = listening.getsockname()[:2]
@@ -157,8 +159,9 @@ async def served_page(arguments: argparse.Namespace, engine: PolicyEngine, say: 
         await serving
 
 
-def _login() -> str:
+def login(option: str) -> str:
+    """Return the name in which this user decides; `option` is what asks for it. Raises `Stop`."""
     try:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):
-        raise Stop(USAGE, "--approvals-page: this user has no login name to decide in; set the variable USER") from None
+        raise Stop(USAGE, f"{option}: this user has no login name to decide in; set the variable USER") from None

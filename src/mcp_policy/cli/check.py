@@ -27,6 +27,7 @@ from ._files import read_bytes, shown
 from ._report import FileFindings, Suppressed, add_format, write_findings
 
 if TYPE_CHECKING:
+    from mcp_policy.catalogue.lookup import ServerEntry
     from mcp_policy.checks import Suppression
     from mcp_policy.errors import Problem
 
@@ -93,6 +94,12 @@ def _tools(arguments: argparse.Namespace, command: list[str]) -> tuple[str | Non
 
 def _known(name: str) -> tuple[str, list[dict[str, Any]]]:
     """Return a server of the catalogue, and its tools as far as the catalogue has kept their definitions."""
+    server = known_server(name)
+    return server.id, [_definition(tool, entry.parameters, entry.hints) for tool, entry in server.tools.items()]
+
+
+def known_server(name: str) -> ServerEntry:
+    """Return a server of the catalogue. Raises `Stop`."""
     from mcp_policy.catalogue.lookup import ToolCatalogue
     from mcp_policy.suggestions import hint
 
@@ -103,7 +110,7 @@ def _known(name: str) -> tuple[str, list[dict[str, Any]]]:
         near = hint(name, known)
         lead = near if near.startswith("did you mean") else "`mcp-policy catalog list` shows all"
         raise Stop(USAGE, f"there is no server {shown(name)} in the catalogue; {lead}")
-    return server.id, [_definition(tool, entry.parameters, entry.hints) for tool, entry in server.tools.items()]
+    return server
 
 
 def _definition(name: str, parameters: Mapping[str, Any], hints: Mapping[str, bool]) -> dict[str, Any]:

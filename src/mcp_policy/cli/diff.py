@@ -39,7 +39,6 @@ _STYLES: Final[dict[str, Style]] = {
     "unknown": "medium",
 }
 _FEW: Final = 3
-_LONGEST: Final = 300
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,52 +122,12 @@ def _witness(says: str, witness: Witness | None, style: Style) -> Iterator[Seque
 
 def _steps(steps: Sequence[Step]) -> Iterator[Cell]:
     """Yield what is called, and before it what has been called already."""
-    *before, last = steps
-    yield _call(last.call)
+    from mcp_policy.comparison.telling import before_text, call_text
+
+    yield visible(call_text(steps[-1].call))
+    before = before_text(steps)
     if before:
-        count = sum(step.times for step in before)
-        late = f", the last {_number(last.at - before[0].at)} s after the first" if last.at != before[0].at else ""
-        yield f" after {count} calls{_others(before, last)}{late}"
-
-
-def _others(before: Sequence[Step], last: Step) -> str:
-    """Return in what the calls before differ from the last."""
-    calls = [step.call for step in before if step.call is not last.call]
-    what = {
-        "sessions": {call.session for call in calls} - {last.call.session},
-        "principals": {call.principal and call.principal.id for call in calls}
-        - {last.call.principal and last.call.principal.id},
-        "tools": {call.tool for call in calls} - {last.call.tool},
-    }
-    said = [name for name, values in what.items() if values]
-    return f" with other {' and '.join(said)}" if said else " like it"
-
-
-def _call(call: ToolCall) -> str:
-    """Return a call as people write it; what is not JSON as Python does."""
-    text = f"{call.tool} {_json(call.arguments)}"
-    who = call.principal
-    facts = {
-        "server": call.server,
-        "session": call.session,
-        "category": call.category,
-        **({name: value for name, value in who._asdict().items() if value} if who is not None else {}),
-        "context": call.context,
-    }
-    said = "".join(f", {name} {_json(value)}" for name, value in facts.items() if value)
-    return visible(text + said)
-
-
-def _json(value: Any) -> str:
-    try:
-        text = json.dumps(value, ensure_ascii=False, default=str)
-    except (TypeError, ValueError):
-        text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"
-
-
-def _number(value: float) -> str:
-    return f"{value:g}"
+        yield before
 
 
 # -- for programs

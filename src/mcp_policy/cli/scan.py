@@ -97,7 +97,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _findings(listings: Sequence[Listing], lock: object) -> Findings:
     from ..catalogue.drift import drifted
-    from ._findings import found, judge
+    from ..catalogue.judging import judge
+    from ._findings import found
 
     if lock is None:
         return found(listings)
@@ -280,8 +281,8 @@ def _write_files(arguments: argparse.Namespace, findings: Findings) -> bool:
 def _write_lock(arguments: argparse.Namespace, findings: Findings) -> bool:
     """Write the lock file, or say why --check could not read it: too large, or a server has odd names."""
     from ..catalogue.drift import locked, read_lock
+    from ..catalogue.judging import judge
     from ..document import read
-    from ._findings import judge
 
     text = _text(locked(findings.answered, judge))
     try:

@@ -207,8 +207,10 @@ function received(message) {
   tidy();
 }
 
-function greeted({ by, csrf: secret }) {
+function greeted({ by, csrf: secret, home }) {
   csrf = secret;
+  if (home) find("#home").href = home;
+  find("#home").hidden = !home;
   put(find("#who strong"), by);
   find("#who").hidden = false;
   find("#decided").replaceChildren();
