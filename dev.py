@@ -32,7 +32,21 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "dev-stamp.json"
 CONFORMANCE = ROOT.parent / "shared" / "conformance" / "run.py"
 
-EXTRAS = ("asgi", "completion", "demo", "fastmcp", "gateway", "mcp", "otel", "redis", "rich", "webhook", "yaml", "z3")
+EXTRAS = (
+    "asgi",
+    "completion",
+    "demo",
+    "fastmcp",
+    "gateway",
+    "mcp",
+    "otel",
+    "redis",
+    "rich",
+    "web",
+    "webhook",
+    "yaml",
+    "z3",
+)
 PARALLEL = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")  # long files come in the middle
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "-qq")
 
@@ -80,7 +94,7 @@ def lint(_: list[str]) -> None:
 
 def docs(_: list[str]) -> None:
     os.environ.setdefault("NO_MKDOCS_2_WARNING", "1")  # the theme advertises what comes after it
-    install(groups=("docs",))
+    install(extras=("web",), groups=("docs",))
     python("-m", "mkdocs", "build", "--strict", "--quiet")
     say("the documentation is in site/")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +28,15 @@ def on_files(files: Files, *, config: Any) -> Files:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Drop what a fence tells the tests: the renderer knows languages and titles only."""
     return re.sub(r"^( *```\w+) (?:policy|output|run)\b", r"\1", markdown, flags=re.MULTILINE)
+
+
+def on_post_build(*, config: Any) -> None:
+    """Put the explorer's pages of the bundled catalogue beside the documentation."""
+    from mcp_policy.catalogue import ToolCatalogue
+    from mcp_policy.explorer.export import export
+    from mcp_policy.explorer.stack import of_catalogue
+
+    export(of_catalogue(ToolCatalogue.bundled()), Path(config.site_dir) / "catalogue")
 
 
 def by_section(folder: str) -> tuple[int, str]:

@@ -130,7 +130,7 @@ def _listed(subject: Subject) -> dict[str, list[Entry]]:
     for entry in subject.entries:
         if entry.group != "tools" or entry.rule.get("action") in ("deny", "hide"):
             continue
-        names = [entry.key] if subject.tools is None else [name for name in subject.tools if entry.covers(name)]
+        names = [entry.key] if subject.tools is None else subject.covered(entry)
         for name in names:
             found.setdefault(name, []).append(entry)
     return found

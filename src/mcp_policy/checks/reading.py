@@ -11,7 +11,7 @@ from ..compiler import CATEGORIES, Document, Section, Tree, spelt_out_limits
 from ..conditions import APPROVE_IF, DENY_IF, REQUIRE, WHEN
 from ..errors import escape
 from ..evaluator import Plan
-from ..patterns import compile_pattern
+from ..patterns import compile_pattern, is_exact
 from ..policy import Policy
 from ..symbolic.atoms import Setting
 
@@ -143,7 +143,13 @@ class Subject:
         """Return the definitions of the tools that an entry is for by name."""
         if entry.group != "tools" or self.tools is None or not self.is_met(entry.section):
             return []
-        return [tool for name, tool in self.tools.items() if entry.covers(name)]
+        return [self.tools[name] for name in self.covered(entry)]
+
+    def covered(self, entry: Entry) -> list[str]:
+        """Return the names of the tools that are known and that an entry is for."""
+        known = self.tools or {}
+        exact = entry.group == "tools" and is_exact(entry.key)
+        return [name for name in ([entry.key] if exact else known) if name in known and entry.covers(name)]
 
 
 def _entries(section: Section) -> Iterator[Entry]:

@@ -20,6 +20,7 @@ GROUPS: Final = {
     "see what tools can do": {
         "scan": "see what the tools of your servers can do",
         "catalog": "look up what a tool can do, and the policy for it",
+        "explore": "see tools and policy in a browser, and build the policy there",
         "demo": "see a real MCP server behind a policy",
     },
     "write a policy": {

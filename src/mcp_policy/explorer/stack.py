@@ -1,0 +1,199 @@
+"""What the explorer shows: the servers that agents can reach, and their tools.
+
+Rules kept here:
+
+- A tool has one address in a stack (its slug), whatever its server and it are called: letters, digits, `_` and `-` of
+  ASCII in lower case, so that it is a file name everywhere and no two differ by their case alone.
+- A server that gave no list stays in the stack, with the reason.
+- What takes long to say of a tool is said when it is asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+from mcp_policy.catalogue.definition import Definition, parameters
+from mcp_policy.catalogue.judging import Known, Row, by_danger, rows_of
+from mcp_policy.catalogue.lookup import ServerEntry, ToolCatalogue, ToolEntry
+from mcp_policy.catalogue.page import ToolPage, ToolRow, definition_of, row_of, tool_page
+from mcp_policy.catalogue.suspicion import Suspicion
+
+_LONGEST_SLUG: Final = 60
+_LONGEST_SUMMARY: Final = 200
+_DEVICE: Final = re.compile("con|prn|aux|nul|com[0-9]|lpt[0-9]")  # no file names on Windows
+_SENTENCE: Final = re.compile(r"\s*(.{0,400}?[.!?])(?:\s|$)", re.DOTALL)
+
+
+class Listed(NamedTuple):
+    """What a server lists: its name here, what it calls itself, entries of `tools/list`, and why there is no list."""
+
+    server: str
+    introduced: str
+    tools: tuple[Any, ...]
+    failure: str
+
+
+@dataclass(frozen=True, eq=False)
+class Tool:
+    """One tool that agents can reach.
+
+    `definition` is what its server says of it; of a tool of the catalogue, what is kept of that (`listed` is False).
+    """
+
+    slug: str
+    definition: Definition
+    known: Known
+    suspicions: tuple[Suspicion, ...]
+    listed: bool
+    entry: ToolEntry
+    of: ServerEntry
+
+    @property
+    def row(self) -> ToolRow:
+        """What a list of tools says of it."""
+        return row_of(self.entry)
+
+    @cached_property
+    def page(self) -> ToolPage:
+        """All there is to say of it."""
+        return tool_page(self.of, self.entry, self.definition)
+
+
+class Server(NamedTuple):
+    """A server with its tools, the most dangerous first; without a list, `failure` says why."""
+
+    name: str
+    title: str
+    about: str
+    package: str
+    failure: str
+    tools: tuple[Tool, ...]
+
+
+class Stack(NamedTuple):
+    """All servers, and all tools by slug, the most dangerous first. `source` says where they come from."""
+
+    source: str
+    servers: tuple[Server, ...]
+    tools: Mapping[str, Tool]
+
+
+def of_catalogue(catalogue: ToolCatalogue, name: str | None = None) -> Stack:
+    """Return the servers of a catalogue, or the one with this id or name. Raises `KeyError` where there is none."""
+    if name is None:
+        return _stack("the bundled catalogue", map(_of_entry, catalogue.servers()))
+    entry = catalogue.server(name)
+    if entry is None:
+        raise KeyError(name)
+    return _stack(f"{entry.title or entry.id}, as the catalogue knows it", [_of_entry(entry)])
+
+
+def of_listings(source: str, listings: Iterable[Listed]) -> Stack:
+    """Return what servers list. Raises `ValueError` for an entry that is no tool's definition."""
+    return _stack(source, map(_of_listing, listings))
+
+
+# -- servers
+
+
+class _Found(NamedTuple):
+    entry: ServerEntry
+    failure: str
+    rows: list[tuple[Row, ToolEntry, bool]]
+
+
+def _of_entry(server: ServerEntry) -> _Found:
+    rows = [
+        (Row(server.id, definition_of(entry), entry.profile, "known", ()), entry, False)
+        for entry in server.tools.values()
+    ]
+    return _Found(server, "", rows)
+
+
+def _of_listing(listing: Listed) -> _Found:
+    rows = rows_of(listing.server, listing.tools, listing.introduced)
+    known = _known(listing)
+    entries = [_entry(listing.server, row, known) for row in rows]
+    tools = {entry.name: entry for entry in entries}
+    about = known.about if known is not None else ""
+    title = known.title if known is not None else ""
+    server = ServerEntry(listing.server, (), title or listing.introduced, "", "", about, tools)
+    return _Found(server, listing.failure, [(row, entry, True) for row, entry in zip(rows, entries, strict=True)])
+
+
+def _known(listing: Listed) -> ServerEntry | None:
+    catalogue = ToolCatalogue.bundled()
+    return catalogue.server(listing.server) or (catalogue.server(listing.introduced) if listing.introduced else None)
+
+
+def _entry(server: str, row: Row, known: ServerEntry | None) -> ToolEntry:
+    of_catalogue = None if known is None or row.known != "known" else known.tools.get(row.definition.name)
+    override = None if of_catalogue is None or of_catalogue.profile != row.profile else of_catalogue.override
+    return ToolEntry(
+        server=server,
+        name=row.definition.name,
+        profile=row.profile,
+        classified=row.profile,
+        override=override,
+        parameters=_parameters(row.definition),
+        hints={name: value for name, value in row.definition.annotations.items() if type(value) is bool},
+        summary=_summary(row.definition.description) or row.definition.title,
+        fingerprint=None,
+    )
+
+
+def _parameters(definition: Definition) -> dict[str, dict[str, Any]]:
+    return {name: dict(schema) for name, schema in parameters(definition)}
+
+
+def _summary(description: str) -> str:
+    """Return the first sentence of a description, or as much of it as is short."""
+    start = description.strip()[: 2 * _LONGEST_SUMMARY]
+    paragraph = start.split("\n\n")[0]
+    found = _SENTENCE.match(paragraph)
+    sentence = " ".join((found[1] if found else paragraph).split())
+    return sentence if len(sentence) <= _LONGEST_SUMMARY else f"{sentence[: _LONGEST_SUMMARY - 1].rstrip()}…"
+
+
+# -- the stack, with an address for each tool
+
+
+def _stack(source: str, found: Iterable[_Found]) -> Stack:
+    rows: dict[str, tuple[Row, Tool]] = {}
+    servers: list[Server] = []
+    folders: set[str] = set()
+    for entry, failure, listed in found:
+        folder = _free(entry.id, folders)
+        files: set[str] = set()
+        tools = [(row, _tool(f"{folder}/{_free(row.definition.name, files)}", row, one, entry, is_listed))
+                 for row, one, is_listed in listed]  # fmt: skip
+        tools.sort(key=lambda pair: by_danger(pair[0]))
+        rows |= {tool.slug: (row, tool) for row, tool in tools}
+        package = f"{entry.package} {entry.release}".strip()
+        servers.append(Server(entry.id, entry.title, entry.about, package, failure, tuple(tool for _, tool in tools)))
+    ordered = sorted(rows.values(), key=lambda pair: by_danger(pair[0]))
+    return Stack(source, tuple(servers), {tool.slug: tool for _, tool in ordered})
+
+
+def _tool(slug: str, row: Row, entry: ToolEntry, server: ServerEntry, listed: bool) -> Tool:
+    return Tool(slug, row.definition, row.known, row.suspicions, listed, entry, server)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """Return a part of an address for a name, one that is not taken, and take it."""
+    plain = re.sub(r"[^a-z0-9_]+", "-", name.lower())[:_LONGEST_SLUG].strip("-") or "x"
+    slug = next(slug for slug in _numbered(plain) if slug not in taken and not _DEVICE.fullmatch(slug))
+    taken.add(slug)
+    return slug
+
+
+def _numbered(plain: str) -> Iterator[str]:
+    yield plain
+    number = 2
+    while True:
+        yield f"{plain}-{number}"
+        number += 1
