@@ -90,6 +90,46 @@ def served(app: Any, port: int = 0) -> Iterator[str]:
         assert not thread.is_alive()
 
 
+_PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+_TYPED = """async ([selector, texts]) => {
+  const search = document.querySelector(selector), took = [];
+  for (const text of texts) {
+    await new Promise((done) => setTimeout(done, 50));  // a person's next keystroke
+    const start = performance.now();
+    search.value = text;
+    search.dispatchEvent(new Event("input", { bubbles: true }));
+    await new Promise((done) => requestAnimationFrame(() => {
+      const channel = new MessageChannel();
+      channel.port1.onmessage = done;  // comes after the frame
+      channel.port2.postMessage(0);
+    }));
+    took.push(performance.now() - start);
+  }
+  return took;
+}"""
+
+
+def painted(page: Page, url: str) -> float:
+    """Open an address four times, and return after how many milliseconds something was painted, at best.
+
+    The machine may be busy with something else in one of them.
+    """
+    took = []
+    for _ in range(4):
+        page.goto(url)
+        page.wait_for_function(f"() => {_PAINTED}")
+        took.append(page.evaluate(_PAINTED))
+    return min(took)
+
+
+def keystrokes(page: Page, selector: str, word: str) -> dict[str, float]:
+    """Type a word into a field and delete it, and return how many milliseconds each text took to be painted, at best
+    of eight rounds."""
+    texts = [word[:end] for end in (*range(1, len(word) + 1), *range(len(word) - 1, -1, -1))]
+    rounds = [page.evaluate(_TYPED, [selector, texts]) for _ in range(8)]
+    return {text: min(took[at] for took in rounds) for at, text in enumerate(texts)}
+
+
 def until(is_so: Callable[[], object], seconds: float = DEADLINE) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds

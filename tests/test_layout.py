@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_policy import Policy, PolicyEngine, ToolCall
-from mcp_policy.layout import WIDTH, layout
+from mcp_policy import layout as trees
+from mcp_policy.layout import WIDTH, Number, layout
 from properties.differential import START, Catalogue, tool_call
 from properties.generate import Maker
 
@@ -88,6 +89,19 @@ def test_a_number_stays_as_it_was_spelt(spelt: str):
     source = source.replace("5", spelt)
     assert re.findall('"value": ([^ }\n]+)', layout(source)) == [spelt]
     assert Policy.parse(layout(source)) == Policy.parse(source)
+
+
+def test_a_tree_is_edited_and_laid_out_without_going_through_floats():
+    found = trees.tree('{"version": "1", "tools": {"t": {"rate_limit": {"window": 6E1, "max": 0.10}}}}')
+    limit = found["tools"]["t"]["rate_limit"]
+    assert limit == {"window": Number("6E1"), "max": Number("0.10")}
+    limit["max"] = Number("1e1")
+    assert '"t": {"rate_limit": {"max": 1e1, "window": 6E1}}' in trees.laid_out(found)
+
+
+def test_any_part_of_a_tree_has_a_text_on_one_line():
+    for part in ('{"b": [1.0, "\\u202e"], "a": {}}', "-0", '"x"', "null", "true", "[]"):
+        assert trees.spelt(trees.tree(part)) == part
 
 
 def test_what_cannot_be_seen_is_escaped_and_nothing_else():

@@ -8,7 +8,7 @@ import pytest
 
 from mcp_policy import Policy
 from mcp_policy.checks import check
-from mcp_policy.checks.schemas import Unknown, reached
+from mcp_policy.checks.schemas import Unknown, alternatives, reached
 
 NUMBER = {"type": "integer"}
 SIZED = {"type": "object", "properties": {"size": NUMBER}}
@@ -94,3 +94,8 @@ def test_a_when_that_only_lists_lets_nothing_run_by_absence():
     schema = {"properties": {"n": NUMBER}}
     assert codes(schema, when=[condition("n", "eq", 4)]) == []
     assert codes(schema, when=[condition("n", "eq", 4)], action="deny") == ["absence_allows"]
+
+
+def test_alternatives_that_lead_nowhere_are_soon_left():
+    defs = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 100} for n in range(9)} | {"d9": {"anyOf": []}}
+    assert alternatives({"$defs": defs}, {"$ref": "#/$defs/d0"}) is None

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-import random
+import re
 from contextlib import suppress
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mcp_policy import Policy, PolicyError
+from mcp_policy.document import MAX_BYTES
 from mcp_policy.explorer.editing import EMPTY, EditError, edited, kind_of, pointer, read
-from mcp_policy.layout import layout, tree
+from mcp_policy.layout import layout, spelt, tree
 from properties.generate import Maker
 
 
@@ -79,6 +83,32 @@ def test_what_both_kinds_have_is_kept():
     assert after(text, "kind", "/tools/x", to="custom") == text
 
 
+def test_a_limit_that_is_there_is_kept():
+    limit = {"max": 2, "window": "day", "per": "principal"}
+    text = document(tools={"x": {"limits": [limit], "require": []}})
+    assert read(after(text, "kind", "/tools/x", to="limit")) == read(document(tools={"x": {"rate_limit": limit}}))
+
+
+@pytest.mark.parametrize(
+    "at", ["/all_tools", "/categories/read", "/tools/x/0", "/servers/s~1s/tools/x", "/servers/s/all_tools"]
+)
+def test_entries_of_every_sort_have_a_kind(at):
+    text = document(tools={"x": [{}, {"action": "hide"}]})
+    new = after(text, "kind", at, to="deny")
+    assert layout(new).count('"deny"') == 2
+    assert after(new, "kind", at, to="deny") == new
+
+
+@pytest.mark.parametrize("to", ["none", "allow", "deny", "custom"])
+@pytest.mark.parametrize(
+    "at", ["/tools", "/servers", "/servers/s", "/servers/s/tools", "/version", "/tools/x/reason", "/"]
+)
+def test_only_an_entry_is_of_a_kind(at, to):
+    text = document(tools={"x": {"action": "deny", "reason": "no"}, "action": {}}, servers={"s": {"tools": {"y": {}}}})
+    with pytest.raises(EditError, match="only an entry"):
+        after(text, "kind", at, to=to)
+
+
 def test_an_entry_that_becomes_custom_allows_until_something_is_said():
     assert read(after(EMPTY, "kind", "/tools/x", to="custom"))["tools"] == {"x": {}}
 
@@ -97,6 +127,39 @@ def test_what_an_edit_empties_goes_and_what_was_empty_stays():
     text = after(text, "remove", "/tools/x/require/0")
     assert text == document(hide=[], tools={"x": {}})
     assert after(text, "remove", "/tools/x") == document(hide=[])
+
+
+EXISTS = {"path": "args.a", "op": "exists", "value": True}
+
+
+@pytest.mark.parametrize("key", ["require", "deny_if", "approve_if"])
+@pytest.mark.parametrize("reason", [{}, {"reason": "r"}], ids=["bare", "with a reason"])
+def test_a_clause_goes_with_its_last_condition(key, reason):
+    text = document(tools={"x": {key: [{"conditions": [EXISTS, EXISTS], **reason}, EXISTS]}})
+    text = after(text, "remove", f"/tools/x/{key}/0/conditions/1")
+    assert text == document(tools={"x": {key: [{"conditions": [EXISTS], **reason}, EXISTS]}})
+    text = after(text, "remove", f"/tools/x/{key}/0/conditions/0")
+    assert text == document(tools={"x": {key: [EXISTS]}})
+
+
+def test_a_rule_of_a_list_that_is_emptied_stays():
+    text = document(servers={"s": {"tools": {"x": [{"reason": "r"}, {"action": "deny"}]}}})
+    new = after(text, "unset", "/servers/s/tools/x/0/reason")
+    assert read(new)["servers"]["s"]["tools"]["x"] == [{}, {"action": "deny"}]
+
+
+def test_what_a_condition_compares_with_is_data():
+    compared = {"k": {"a": 1}, "n": None, "conditions": [1]}
+    text = document(tools={"value": {"require": [{"path": "args.a", "op": "eq", "value": compared}]}})
+    for at in ("k/a", "n", "conditions/0"):
+        text = after(text, "remove", f"/tools/value/require/0/value/{at}")
+    assert read(text)["tools"]["value"]["require"][0]["value"] == {"k": {}, "conditions": []}
+
+
+def test_what_is_not_there_is_not_taken_away():
+    text = document(hide=[], tools={"x": [{}]})
+    for at in ("/all_tools", "/hide/0", "/tools/y/0/reason", "/tools/x/1", "/tools/x/-", "/version/0"):
+        assert after(text, "remove", at) == text
 
 
 def test_a_rule_becomes_a_list_when_another_is_added():
@@ -119,8 +182,8 @@ def test_numbers_and_texts_stay_as_they_are_spelt():
         '{"version": "1", "tools": {"x": {"limits": [{"max": 1.50, "window": 6E1, "cost": 1e-3}]}, "é*": {}}}'
     )
     new = after(text, "kind", "/tools/y", to="allow")
-    for spelt in ("1.50", "6E1", "1e-3", "é*"):
-        assert spelt in new
+    for written in ("1.50", "6E1", "1e-3", "é*"):
+        assert written in new
 
 
 @pytest.mark.parametrize(
@@ -136,6 +199,12 @@ def test_numbers_and_texts_stay_as_they_are_spelt():
         ({"do": "set", "at": "tools", "value": "{}"}, "needs a place"),
         ({"do": "set", "at": "/version/x", "value": "1"}, "no such place"),
         ({"do": "set", "at": "/tools/x/require/7", "value": "{}"}, "/tools/x/require"),
+        ({"do": "set", "at": "/tools/a~2b", "value": "{}"}, "needs a place"),
+        ({"do": "set", "at": "/tools/x~", "value": "{}"}, "needs a place"),
+        ({"do": "set", "at": "/tools/x" + "/a" * 100_000, "value": "{}"}, "at most 64 levels"),
+        ({"do": "set", "at": "/tools/y" + "/a" * 50, "value": "[" * 50 + "]" * 50}, "64 levels"),
+        ({"do": "kind", "at": "/tools/\ud800", "to": "deny"}, "the document: a string holds a lone surrogate"),
+        ({"do": "kind", "at": "/tools/a\u202eb", "to": "deny"}, "/tools/a\\u202eb: "),
         ({"do": "rename", "at": "/tools/nothing", "to": "y"}, "nothing at this place"),
         ({"do": "kind", "at": "/tools/x", "to": "forbid"}, "no kind `forbid`"),
         ({"do": "kind", "at": "/categories/reed", "to": "deny"}, "reed"),
@@ -148,6 +217,25 @@ def test_what_cannot_be_is_refused_in_words(edit, says):
     with pytest.raises(EditError) as refused:
         edited(document(tools={"x": {}}), edit)
     assert says in str(refused.value)
+
+
+def test_every_problem_is_told():
+    with pytest.raises(EditError) as refused:
+        after(document(tools={"x": {}}), "set", "/tools/x", value='{"action": "dney", "rate_limit": {"max": -1}}')
+    assert [line.split(": ")[0] for line in str(refused.value).splitlines()] == [
+        "/tools/x/action",
+        "/tools/x/rate_limit",
+        "/tools/x/rate_limit/max",
+    ]
+
+
+def test_a_document_that_is_too_large_on_lines_of_its_own_is_refused():
+    tools = {f"t{number}": {} for number in range(100)}
+    fill = "x" * (MAX_BYTES - len(json.dumps({"version": "1", "description": "", "tools": tools})))
+    text = json.dumps({"version": "1", "description": fill})
+    with pytest.raises(EditError, match="the document: a document has at most"):
+        after(text, "set", "/tools", value=json.dumps(tools))
+    assert after(text, "set", "/tools", value='{"x": {}}')
 
 
 def test_the_form_waits_while_the_document_does_not_load():
@@ -189,35 +277,69 @@ def without(value: Any, at: str) -> dict[str, str]:
     return leaves
 
 
-@pytest.mark.parametrize("seed", range(150))
-def test_an_edit_changes_what_it_names_and_nothing_else(seed):
-    chance = random.Random(seed)
+SEEDS = st.integers(0, 10**9)
+CHANCE = st.randoms(use_true_random=False)
+OTHERWISE = {"max": "{}.0", "window": "{}E0", "ttl": "{}.00", "cost": "{}e+0"}
+
+
+def policy(seed: int) -> str:
+    """A document whose numbers are spelt as nobody would."""
     text = layout(json.dumps(Maker(seed).policy()))
-    at = f"/tools/{chance.choice(['a', 'new_one', 'b*'])}"
+    return layout(re.sub(r'"(max|window|ttl|cost)": ([0-9]+)(?![0-9.eE])', _otherwise, text))
+
+
+def _otherwise(match: re.Match[str]) -> str:
+    return f'"{match[1]}": {OTHERWISE[match[1]].format(match[2])}'
+
+
+@given(SEEDS, CHANCE)
+def test_an_edit_changes_what_it_names_and_nothing_else(seed: int, chance: Random):
+    text = policy(seed)
+    entries = [at for at in places(tree(text)) if re.fullmatch("(/servers/[^/]+)?/(tools|categories)/[^/]+", at)]
+    at = chance.choice([*entries, "/tools/new", "/servers/new/tools/x", "/all_tools"])
     new = after(text, "kind", at, to=chance.choice(KINDS))
     assert without(tree(new), at) == without(tree(text), at)
+    at += chance.choice(["/reason", "/mode", "/approval/ttl"])
+    with suppress(EditError):
+        changed = after(new, "set", at, value=chance.choice(['"x"', "5", '"shadow"']))
+        assert without(tree(changed), at) == without(tree(new), at)
 
 
-@pytest.mark.parametrize("seed", range(300))
-def test_whatever_is_asked_for_ends_in_a_document_that_loads_or_in_words(seed):
-    chance = random.Random(seed)
-    text = layout(json.dumps(Maker(seed % 60).policy()))
-    at = chance.choice([*places(tree(text)), "/tools/new", "/~", "/~2", "/tools/-", "/tools/x/require/99999999999999"])
-    at += chance.choice(["", "", "/0", "/reason", "/~1/~0", "/require/-", "/\x00"])
-    values = [
-        "1",
-        "{}",
-        "[]",
-        '"x"',
-        "null",
-        "true",
-        "{",
-        '{"action": "deny"}',
-        '[{"path": "args.a", "op": "exists", "value": true}]',
-    ]
-    edit = {"do": chance.choice(["kind", "set", "unset", "add", "remove", "rename"]), "at": at,
-            "to": chance.choice([*KINDS, "x", ""]), "value": chance.choice(values)}  # fmt: skip
+@given(SEEDS, CHANCE)
+def test_what_was_there_before_undoes_a_kind(seed: int, chance: Random):
+    text = policy(seed)
+    old = tree(text).get("tools", {})
+    if old:
+        name = chance.choice(list(old))
+        at = pointer("tools", name)
+        new = after(text, "kind", at, to=chance.choice(["allow", "deny", "hide", "limit", "approve"]))
+        assert after(new, "set", at, value=spelt(old[name])) == text
+
+
+@given(SEEDS, CHANCE)
+def test_what_is_added_and_removed_leaves_nothing(seed: int, chance: Random):
+    text = policy(seed)
+    lists = [at for at in places(tree(text)) if re.fullmatch(".*/(when|require|deny_if|approve_if|hide|except)", at)]
+    for at in lists:
+        value = '"x*"' if at.endswith(("hide", "except")) else '{"path": "context.n", "op": "eq", "value": 1.50}'
+        new = after(text, "add", at, value=value)
+        last = max(int(one[len(at) + 1 :]) for one in places(tree(new)) if re.fullmatch(re.escape(at) + "/[0-9]+", one))
+        if last:  # a list that was empty goes
+            assert after(new, "remove", f"{at}/{last}") == text
+
+
+HOSTILE = ["/~", "/~2", "/tools/-", "/tools/x/require/99999999999999", "/tools" * 70, "/", "", "tools", "/\ud800/~1"]
+BELOW = ["", "", "/0", "/00", "/-", "/reason", "/~1/~0", "/require/-", "/\x00", "/value/0", "/conditions/0", "/max"]
+VALUES = ["1", "{}", "[]", '"x"', "null", "true", "{", "1e999", '{"action": "deny"}', json.dumps([EXISTS]),
+          "[" * 60 + "]" * 60, '{"a": 1, "a": 2}', '"\\ud800"', "9" * 5000]  # fmt: skip
+
+
+@given(SEEDS, CHANCE, st.sampled_from(["kind", "set", "unset", "add", "remove", "rename"]), st.text(max_size=6))
+def test_whatever_is_asked_for_ends_in_a_document_that_loads_or_in_words(seed: int, chance: Random, do: str, any_: str):
+    text = policy(seed)
+    at = chance.choice([*places(tree(text)), *HOSTILE, f"/tools/{any_}"]) + chance.choice(BELOW)
+    edit = {"do": do, "at": at, "to": chance.choice([*KINDS, "x", any_]), "value": chance.choice([*VALUES, any_])}
     with suppress(EditError):
         new = edited(text, edit)
-        Policy.parse(new)
+        assert Policy.parse(new)
         assert layout(new) == new

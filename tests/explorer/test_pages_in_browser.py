@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from browser import chromium, opened, served  # noqa: F401  # `browser` is a fixture
+from browser import chromium, keystrokes, opened, painted, served  # noqa: F401  # `browser` is a fixture
 from mcp_policy import Policy
 from mcp_policy.catalogue import ToolCatalogue
 from mcp_policy.explorer.export import export
@@ -29,23 +29,6 @@ MINE = [
     {"name": f"delete {HOSTILE}", "description": HOSTILE, "inputSchema": {}},
 ]
 SIZES = {"phone": {"width": 375, "height": 800}, "wide": {"width": 1600, "height": 900}}
-PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
-TYPED = """async (texts) => {
-  const search = document.getElementById("q"), took = [];
-  for (const text of texts) {
-    await new Promise((done) => setTimeout(done, 50));  // a person's next keystroke
-    const start = performance.now();
-    search.value = text;
-    search.dispatchEvent(new Event("input", { bubbles: true }));
-    await new Promise((done) => requestAnimationFrame(() => {
-      const channel = new MessageChannel();
-      channel.port1.onmessage = done;  // comes after the frame
-      channel.port2.postMessage(0);
-    }));
-    took.push(performance.now() - start);
-  }
-  return took;
-}"""
 
 
 @pytest.fixture(scope="module", name="folder")
@@ -177,21 +160,12 @@ class TestFindingATool:
 class TestHowFastItIs:
     """The marks: a first paint within a second, a keystroke within 50 ms, with more than 1,000 tools."""
 
-    def test_first_paint(self, browser: Browser, origin: str):
-        took = []
-        for _ in range(3):
-            with opened(browser, f"{origin}/all/index.html", viewport=SIZES["wide"]) as page:
-                page.wait_for_function(f"() => {PAINTED}")
-                took.append(page.evaluate(PAINTED))
-        assert min(took) < 1_000, took
+    def test_first_paint(self, page: Page, origin: str):
+        assert painted(page, f"{origin}/all/index.html") < 1_000
 
     def test_a_keystroke(self, page: Page):
-        word = "delete"
-        texts = [word[:end] for end in (*range(1, len(word) + 1), *range(len(word) - 1, -1, -1))]
-        rounds = [page.evaluate(TYPED, texts) for _ in range(4)]
-        # the machine may be busy with something else in one of the rounds
-        best = {text: min(took[at] for took in rounds) for at, text in enumerate(texts)}
-        assert max(best.values()) < 50, best
+        took = keystrokes(page, "#q", "delete")
+        assert max(took.values()) < 50, took
 
     def test_nothing_moves_while_it_loads(self, browser: Browser, origin: str):
         for path in (

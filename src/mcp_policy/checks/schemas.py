@@ -82,7 +82,7 @@ def alternatives(root: Schema, schema: Any, depth: int = 0) -> list[Schema] | No
     if isinstance(schema.get("allOf"), list) and len(schema["allOf"]) == 1:
         return alternatives(root, schema["allOf"][0], depth + 1)
     for word in _ALTERNATIVES:
-        if isinstance(schema.get(word), list):
+        if isinstance(schema.get(word), list) and schema[word]:
             found: list[Schema] = []
             for part in schema[word]:
                 each = alternatives(root, part, depth + 1)

@@ -11,7 +11,6 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from mcp_policy import layout
@@ -98,7 +97,7 @@ def edited(text: str, edit: Mapping[str, str]) -> str:
     do = edit.get("do", "")
     if do not in _EDITS:
         raise EditError(f"there is no edit `{readable(do)}`; there are {', '.join(_EDITS)}")
-    after = deepcopy(before)
+    after = layout.tree(text)
     _EDITS[do](after, _keys(edit.get("at", "")), edit)
     return text if after == before else _loading(after)
 

@@ -13,11 +13,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from mcp_policy import layout
 from mcp_policy.operators import OPERATORS
 
 from . import entries, panels
 from .editing import EditError, Tree
-from .offers import Offer, condition
+from .offers import OPERATOR_HINTS, OPERATOR_WORDS, Offer, condition
 
 Form = Mapping[str, str]
 
@@ -52,7 +53,7 @@ def _within_limit(at: str, value: str, tree: Tree) -> dict[str, str] | None:
     limit = entries.found(tree, limit_at)
     if not isinstance(limit, str):
         return None
-    parts = {name: panels.spelt(part) for name, part in panels.expanded(limit).items()}
+    parts = {name: layout.spelt(part) for name, part in panels.expanded(limit).items()}
     if parts.get(key, "") == value:
         return {"do": "set", "at": limit_at, "value": json.dumps(limit)}  # as it is
     whole = {**parts, key: value}
@@ -117,7 +118,7 @@ def _condition(form: Form, old: Any, offers: Iterable[Offer]) -> str:
     if form.get("by") == "path":
         text = _by_path(path, op, form.get("value", "").strip())
     elif _is_kept(form, path, op, old, offer):
-        text = panels.spelt({"path": path, "op": op, "value": old["value"]})
+        text = layout.spelt({"path": path, "op": op, "value": old["value"]})
     else:
         text = condition(path, op, form.get("value", ""), offer)
     reason, key = form.get("reason", ""), "on_deny" if isinstance(old, dict) and "on_deny" in old else "reason"
@@ -141,10 +142,8 @@ def choices(offers: Iterable[Offer]) -> dict[str, Any]:
     """Return what the script needs to offer operators and values by the type of what is compared."""
     return {
         "paths": {one.path: {"type": one.type, "ops": one.ops, "choices": one.choices} for one in offers},
-        "ops": {name: {"verb": verb_of(name), "by_path": one.value_from} for name, one in OPERATORS.items()},
+        "ops": {
+            name: {"verb": OPERATOR_WORDS[name], "hint": OPERATOR_HINTS[name], "by_path": one.value_from}
+            for name, one in OPERATORS.items()
+        },
     }
-
-
-def verb_of(op: str) -> str:
-    """Return an operator in words, without the value."""
-    return OPERATORS[op].verb.replace(" {}", "")

@@ -177,11 +177,10 @@ def _fitting(kind: str, name: str, found: Iterable[Schema], choices: tuple[Any, 
     ops = _OPS[kind]
     says = {one.get("format") for one in found if isinstance(one.get("format"), str)}
     says.update(word.lower() for word in split_name(name)[-1:])
+    first: tuple[str, ...] = ()
     if choices:
         first = tuple(op for op in _FIRST if op in ops)
-    elif kind != "string":
-        return ops
-    else:
+    elif kind == "string":
         first = ("within",) if says & _PATHS else ("host_in",) if says & _LINKS else ()
     return (*first, *(op for op in ops if op not in first))
 
@@ -191,7 +190,7 @@ def _fitting(kind: str, name: str, found: Iterable[Schema], choices: tuple[Any, 
 _NUMBERS: Final = frozenset({"lt", "lte", "gt", "gte", "length_lte", "length_gte"})
 _TEXTS: Final = frozenset({"starts_with", "ends_with", "regex", "not_regex"})
 _TEXT_LISTS: Final = frozenset({"keys_in", "host_in"})
-_LISTS: Final = frozenset({"in", "not_in"})
+_LISTS: Final = frozenset({"in", "not_in", "intersects"})
 _ONE_OR_MORE: Final = frozenset({"within", "glob"})
 _MEMBERS: Final = frozenset({"contains", "not_contains", "intersects"})
 _PYTHON: Final[Mapping[str, tuple[type, ...]]] = {"string": (str,), "number": (int, float), "boolean": (bool,)}
@@ -220,9 +219,7 @@ def _spelt(op: str, value: str, offer: Offer) -> str:
     if op in _ONE_OR_MORE:
         return _one_or_more(value)
     kind = offer.of if op in _MEMBERS and offer.type == "array" else offer.type
-    if op in _LISTS or op == "intersects":
-        return _list(value, kind)
-    return _one(value, "any" if op in _MEMBERS and kind not in _PYTHON else kind)
+    return _list(value, kind) if op in _LISTS else _one(value, kind)
 
 
 def _one(value: str, kind: str) -> str:
@@ -247,9 +244,8 @@ def _one_or_more(value: str) -> str:
     typed = _needed(value).strip()
     if isinstance(_json(typed), str):
         return typed
-    listed = _list(typed, "string")
-    members = _json(listed)
-    return _text(members[0]) if not typed.startswith("[") and len(members) == 1 else listed
+    parts = _parts(typed)
+    return _text(parts[0]) if len(parts) == 1 and not isinstance(_json(typed), list) else _list(typed, "string")
 
 
 def _list(value: str, kind: str) -> str:
@@ -259,11 +255,15 @@ def _list(value: str, kind: str) -> str:
         if kind in _PYTHON and not all(type(one) in _PYTHON[kind] for one in given):
             raise EditError(f"each value of the list has to be a {kind}, for that is what it is compared with")
         return typed
-    parts = [part.strip() for part in (typed.splitlines() if "\n" in typed else typed.split(","))]
-    members = [_one(part, kind) for part in parts if part]
+    members = [_one(part, kind) for part in _parts(typed)]
     if not members:
         raise EditError("at least one value is needed: several are separated by commas")
     return f"[{', '.join(members)}]"
+
+
+def _parts(typed: str) -> list[str]:
+    parts = (part.strip() for part in typed.split("\n" if "\n" in typed else ","))
+    return [part for part in parts if part]
 
 
 def _boolean(typed: str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from mcp_policy import layout
 from mcp_policy.adapters._page.shown import visible
 from mcp_policy.conditions import DENY_IF, compile_condition
 from mcp_policy.layout import Number, tree
@@ -148,7 +149,7 @@ def _card(rule: Tree, at: str, number: int, known: Known) -> Card:
     )
 
 
-def _reason(part: Tree) -> tuple[str, str]:
+def _reason(part: Mapping[str, Any]) -> tuple[str, str]:
     """Return a reason, and the name under which it stands."""
     key = "on_deny" if "on_deny" in part else "reason"
     return part.get(key, ""), key
@@ -179,11 +180,11 @@ def typed(raw: Tree, offer: Offer | None) -> str:
         with suppress(EditError):
             if tree(condition(raw["path"], raw["op"], value, offer))["value"] == value:
                 return value
-    return spelt(value)
+    return layout.spelt(value)
 
 
 def _words(raw: Tree) -> str:
-    return describe(compile_condition(json.loads(spelt(raw)), DENY_IF, lambda call: None))
+    return describe(compile_condition(json.loads(layout.spelt(raw)), DENY_IF, lambda call: None))
 
 
 def _limits(rule: Tree, at: str) -> Iterator[Limit]:
@@ -214,7 +215,7 @@ def _limit(limit: Any, at: str, *, listed: bool) -> Limit:
         anyway=part.get("on_unavailable") == "allow",
         short=short,
         listed=listed,
-        picture=picture(json.loads(spelt(limit))),
+        picture=picture(json.loads(layout.spelt(limit))),
     )
 
 
@@ -231,17 +232,6 @@ def expanded(limit: Any) -> Mapping[str, Any]:
 
 def _text(value: Any) -> str:
     return value.spelt if isinstance(value, Number) else str(value)
-
-
-def spelt(value: Any) -> str:
-    """Return the JSON text of a part of a document, numbers as they were spelt."""
-    if isinstance(value, Number):
-        return value.spelt
-    if isinstance(value, list):
-        return f"[{', '.join(map(spelt, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{json.dumps(key)}: {spelt(part)}' for key, part in value.items())}}}"
-    return json.dumps(value, ensure_ascii=isinstance(value, str) and not can_be_seen(value))
 
 
 def can_be_seen(text: str) -> bool:

@@ -110,7 +110,7 @@
   /* Show beside a field why what it asks for cannot be, and leave the document as it is. */
   function refused(source, why) {
     const field = source?.isConnected ? source : null;
-    const place = field?.closest(".fields, .field, .check-field, fieldset, form") ?? panel;
+    const place = field?.closest(".fields") ?? field?.closest(".field, .check-field, fieldset, form") ?? panel;
     clearRefusals();
     const said = document.createElement("p");
     said.className = "refusal notice error text";
@@ -197,9 +197,8 @@
     const list = by.value === "path" ? Object.keys(offers.paths).filter((path) => !path.includes("[*]")) : values;
     byId(`${form.id}-values`).replaceChildren(...list.map((one) => new Option("", typeof one === "string" ? one : JSON.stringify(one))));
     if (op.value === "exists" && !value.value) value.value = "true";
-    const many = ["in", "not_in", "intersects", "keys_in", "host_in", "within", "glob"].includes(op.value);
     const kind = known ? `${form.elements.path.value.trim()} is ${known.type === "any" ? "of any type" : `of type ${known.type}`}. ` : "";
-    byId(`${form.id}-takes`).textContent = kind + (many && by.value !== "path" ? "Several values are separated by commas." : "");
+    byId(`${form.id}-takes`).textContent = kind + (by.value !== "path" ? `Type ${offers.ops[op.value].hint}.` : "");
   }
 
   panel.addEventListener("input", (event) => {
@@ -293,16 +292,17 @@
   function filter() {
     const words = find.value.toLowerCase().normalize("NFKC").split(/\s+/).filter(Boolean);
     const server = byId("of-server")?.value ?? "";
-    let shown = 0;
+    const shown = [];
     for (const row of rows) {
       const fits = words.every((word) => row.text.includes(word)) && (!server || row.server === server)
         && (!ofState.value || row.now === ofState.value);
-      if (row.item.hidden === fits) row.item.hidden = !fits;
-      if (fits) shown += 1;
+      if (fits) shown.push(row.item);
+      else if (!row.item.hidden) row.item.hidden = true;
     }
+    reveal(shown);
     const all = plural(rows.length, "tool");
-    byId("tools-count").textContent = shown === rows.length ? all : `${shown.toLocaleString("en")} of ${all}`;
-    byId("no-tools").hidden = shown > 0;
+    byId("tools-count").textContent = shown.length === rows.length ? all : `${shown.length.toLocaleString("en")} of ${all}`;
+    byId("no-tools").hidden = shown.length > 0;
   }
 
   byId("finding-tools").addEventListener("input", filter);

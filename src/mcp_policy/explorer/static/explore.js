@@ -36,6 +36,21 @@
     if (button) copy(button);
   });
 
+  // -- showing many rows
+
+  const AT_ONCE = 20;  // rows: about what a screen holds
+  let waiting;
+
+  /* Show what a person can see now; what is further down follows frame by frame, so that typing never waits for it. */
+  function reveal(items) {
+    cancelAnimationFrame(waiting);
+    for (const item of items.slice(0, AT_ONCE)) if (item.hidden) item.hidden = false;
+    const rest = items.slice(AT_ONCE);
+    if (rest.some((item) => item.hidden)) waiting = requestAnimationFrame(() => requestAnimationFrame(() => reveal(rest)));
+  }
+
+  window.reveal = reveal;  // the builder's list of tools is as long
+
   // -- the table of tools
 
   const table = document.getElementById("tools");
@@ -68,7 +83,6 @@
     place,
     text: folded(row.textContent),
     values: facets.map((facet) => facet.values.get(row.dataset[facet.key])),
-    hidden: false,
   }));
 
   function apply() {
@@ -86,9 +100,9 @@
         if ((misses & ~facet.bit) === 0) counts.set(one.values[i], (counts.get(one.values[i]) ?? 0) + 1);
       });
       if (misses === 0) shown.push(one);
-      else if (!one.hidden) one.row.hidden = one.hidden = true;
+      else if (!one.row.hidden) one.row.hidden = true;
     }
-    reveal(shown);
+    reveal(shown.map((one) => one.row));
     for (const facet of facets) {
       for (const value of facet.values.values()) write(value, counts.get(value) ?? 0);
     }
@@ -99,17 +113,6 @@
     none.hidden = shown.length > 0;
     clear.hidden = !narrowed || shown.length === 0;
     return text;
-  }
-
-  const AT_ONCE = 50;  // rows: more than a screen holds
-  let waiting;
-
-  /* Show what a person can see now; what is further down follows frame by frame, so that typing never waits for it. */
-  function reveal(some) {
-    cancelAnimationFrame(waiting);
-    for (const one of some.slice(0, AT_ONCE)) if (one.hidden) one.row.hidden = one.hidden = false;
-    const rest = some.slice(AT_ONCE);
-    if (rest.some((one) => one.hidden)) waiting = requestAnimationFrame(() => requestAnimationFrame(() => reveal(rest)));
   }
 
   function write(value, found) {
