@@ -1,11 +1,11 @@
-"""What a policy does with a tool, told by the engine's own answer to an example call of it.
+"""What a policy does with a tool: the engine's own answer to an example call, and what that hangs on.
 
 Rules kept here:
 
-- Nothing is decided here. The state is read off the engine's decision on the example call, and off the explanation of
-  that decision.
-- An example call is what an agent could send: the required arguments, of the types that the schema asks for. Where a
-  condition looks at a call, the state says that it depends on it, whatever came out for the example.
+- Nothing is decided here. The decision shown is the engine's on the example call; the state adds what its plan for the
+  tool holds for every call: whether conditions, limits or a person take part.
+- The state never hangs on the values of the example, which its server can choose: where a condition looks at the call,
+  the state says that it depends on it, and what costs too much as an example is not denied for that.
 - What nothing holds back stands out: a tool that only the default allows, and one that does more than look and change,
   and runs without a limit, a condition or a person.
 """
@@ -15,18 +15,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from mcp_policy.call import ToolCall
+from mcp_policy.call import UNKNOWN, ToolCall
 from mcp_policy.catalogue.definition import Definition, parameters
-from mcp_policy.conditions import WHEN
 from mcp_policy.decision import Decision, Effect, ReasonCode
 from mcp_policy.engine import PolicyEngine
-from mcp_policy.explain import Explanation, RuleTrace
+from mcp_policy.evaluator import Plan, Rule
+from mcp_policy.guard import utc_now
 
 from .stack import Stack, Tool
 
 State: TypeAlias = Literal["unguarded", "allowed", "conditional", "limited", "asks", "denied", "hidden"]
 
 SESSION: Final = "example"
+_UNJUDGED: Final = frozenset((ReasonCode.NO_POLICY, ReasonCode.INVALID_CALL, ReasonCode.INTERNAL_ERROR))
 
 
 class Posture(NamedTuple):
@@ -49,48 +50,55 @@ def posture(engine: PolicyEngine | None, tool: Tool) -> Posture:
     if engine is None:
         return Posture("unguarded", "No policy is loaded, so nothing stops a call of it.", None, call)
     decision = engine.evaluate(call)
-    # what no entry matches needs no explanation: most tools, in most stacks
-    explanation = None if _is_plain(decision) else engine.explain(call)
-    policy = engine.policy
-    shadow = policy is not None and policy.document.get("mode") == "shadow"
-    state = _state(decision, explanation, tool, shadow=shadow)
-    says = f"{_SAYS[state]}{_IN_SHADOW if shadow else ''}. For the example: {decision}"
+    plan = _plan(engine, call, decision)
+    state: State = "denied" if plan is None else _state(plan, decision, tool)
+    in_shadow = plan is not None and plan.shadow
+    says = f"{_SAYS[state]}{_IN_SHADOW if in_shadow else ''}. For the example: {decision}"
     return Posture(state, says, decision, call)
 
 
-def _is_plain(decision: Decision) -> bool:
-    return {reason.code for reason in decision.reasons} <= {
-        ReasonCode.HIDDEN,
-        ReasonCode.NO_POLICY,
-        ReasonCode.INVALID_CALL,
-    }
+def _plan(engine: PolicyEngine, call: ToolCall, decision: Decision) -> Plan | None:
+    """Return what the engine goes by for this tool, or None where it denies every call without looking."""
+    document = engine._plans.document
+    if document is None or any(reason.code in _UNJUDGED for reason in decision.reasons):
+        return None
+    return document.plan(call.tool, *document.variant(call))
 
 
-def _state(decision: Decision, explanation: Explanation | None, tool: Tool, *, shadow: bool) -> State:
-    codes = {reason.code for reason in decision.reasons}
-    rules = [] if explanation is None else [rule for rule in explanation.rules if not rule.shadow]
-    if decision.allowed and shadow:
+def _state(plan: Plan, decision: Decision, tool: Tool) -> State:
+    rules = [rule for rule, _ in plan.entries if not rule.shadow]
+    listing = [rule for rule, may_list in plan.entries if may_list and rule.can_list and rule.action in _OPENING]
+    needs_listing = plan.default is Effect.DENY
+    if plan.shadow:
         return "unguarded"
-    if ReasonCode.HIDDEN in codes:
+    if plan.hidden or any(rule.action == "hide" and rule.when is None for rule in rules):
         return "hidden"
-    if any(map(_denies, rules)):
+    if any(map(_stops_all, rules)) or (needs_listing and not listing):
         return "denied"
-    if any(rule.items for rule in rules):  # they look at the call
+    if any(map(_looks, rules)) or (needs_listing and all(rule.when is not None for rule in listing)):
         return "conditional"
-    if decision.effect is Effect.APPROVE:
+    if any(rule.action == "approve" for rule in rules):
         return "asks"
-    if not decision.allowed:
-        return "denied"
     if any(rule.limits for rule in rules):
         return "limited"
-    if ReasonCode.DEFAULT_ALLOW in codes or tool.row.category not in ("read", "write"):
-        return "unguarded"
-    return "allowed"
+    if not decision.allowed:  # for a reason that is not in the plan
+        return "denied"
+    only_by_default = ReasonCode.DEFAULT_ALLOW in {reason.code for reason in decision.reasons}
+    return "unguarded" if only_by_default or tool.row.category not in ("read", "write") else "allowed"
 
 
-def _denies(rule: RuleTrace) -> bool:
-    """Tell whether a rule denies every call."""
-    return rule.action == "deny" and not any(item.kind == WHEN for item in rule.items)
+_OPENING: Final = ("allow", "approve")
+
+
+def _stops_all(rule: Rule) -> bool:
+    """Tell whether a rule denies every call: by its action, or by a limit that is less than what each call costs."""
+    dear = any(isinstance(limit.cost, int) and limit.cost > limit.maximum for limit in rule.limits)
+    return rule.when is None and (rule.action == "deny" or dear)
+
+
+def _looks(rule: Rule) -> bool:
+    """Tell whether what a rule does depends on the call."""
+    return rule.when is not None or bool(rule.items)
 
 
 _SAYS: Final[Mapping[State, str]] = {
@@ -110,14 +118,21 @@ _IN_SHADOW: Final = ", as the policy is in shadow and stops nothing"
 
 def example_call(engine: PolicyEngine | None, tool: Tool) -> ToolCall:
     """Return a call of a tool as a guard in front of its server would make it."""
-    category = engine.category(tool.of.id, tool.definition) if engine is not None and tool.listed else None
     return ToolCall(
         tool.definition.name,
         example_arguments(tool.definition),
         server=tool.of.id,
         session=SESSION,
-        category=category,
+        context={"time": utc_now()},
+        category=None if engine is None else category(engine, tool),
     )
+
+
+def category(engine: PolicyEngine, tool: Tool) -> str | None:
+    """Return the category that a guard in front of the tool's server would make a call with."""
+    if not tool.listed or not engine.asks_definitions:
+        return None
+    return UNKNOWN if tool.contested else engine.category(tool.of.id, tool.definition)
 
 
 def example_arguments(definition: Definition) -> dict[str, Any]:

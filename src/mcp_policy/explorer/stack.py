@@ -42,6 +42,7 @@ class Tool:
     """One tool that agents can reach.
 
     `definition` is what its server says of it; of a tool of the catalogue, what is kept of that (`listed` is False).
+    `contested`: its server lists another tool by the same name, so that no definition counts for a guard.
     """
 
     slug: str
@@ -49,6 +50,7 @@ class Tool:
     known: Known
     suspicions: tuple[Suspicion, ...]
     listed: bool
+    contested: bool
     entry: ToolEntry
     of: ServerEntry
 
@@ -103,15 +105,14 @@ def of_listings(source: str, listings: Iterable[Listed]) -> Stack:
 class _Found(NamedTuple):
     entry: ServerEntry
     failure: str
-    rows: list[tuple[Row, ToolEntry, bool]]
+    rows: list[tuple[Row, ToolEntry]]
+    contested: frozenset[str] | None
+    """Names with several definitions; None where nothing was listed."""
 
 
 def _of_entry(server: ServerEntry) -> _Found:
-    rows = [
-        (Row(server.id, definition_of(entry), entry.profile, "known", ()), entry, False)
-        for entry in server.tools.values()
-    ]
-    return _Found(server, "", rows)
+    rows = [(Row(server.id, definition_of(one), one.profile, "known", ()), one) for one in server.tools.values()]
+    return _Found(server, "", rows, None)
 
 
 def _of_listing(listing: Listed) -> _Found:
@@ -122,7 +123,13 @@ def _of_listing(listing: Listed) -> _Found:
     about = known.about if known is not None else ""
     title = known.title if known is not None else ""
     server = ServerEntry(listing.server, (), title or listing.introduced, "", "", about, tools)
-    return _Found(server, listing.failure, [(row, entry, True) for row, entry in zip(rows, entries, strict=True)])
+    return _Found(server, listing.failure, list(zip(rows, entries, strict=True)), _contested(rows))
+
+
+def _contested(rows: list[Row]) -> frozenset[str]:
+    """Return the names under which a server lists different tools."""
+    first = {row.definition.name: row.definition for row in reversed(rows)}
+    return frozenset(row.definition.name for row in rows if row.definition != first[row.definition.name])
 
 
 def _known(listing: Listed) -> ServerEntry | None:
@@ -165,35 +172,38 @@ def _summary(description: str) -> str:
 def _stack(source: str, found: Iterable[_Found]) -> Stack:
     rows: dict[str, tuple[Row, Tool]] = {}
     servers: list[Server] = []
-    folders: set[str] = set()
-    for entry, failure, listed in found:
-        folder = _free(entry.id, folders)
-        files: set[str] = set()
-        tools = [(row, _tool(f"{folder}/{_free(row.definition.name, files)}", row, one, entry, is_listed))
-                 for row, one, is_listed in listed]  # fmt: skip
-        tools.sort(key=lambda pair: by_danger(pair[0]))
+    folders: dict[str, int] = {}
+    for one in found:
+        entry = one.entry
+        tools = sorted(_tools(_free(entry.id, folders), one), key=lambda pair: by_danger(pair[0]))
         rows |= {tool.slug: (row, tool) for row, tool in tools}
         package = f"{entry.package} {entry.release}".strip()
-        servers.append(Server(entry.id, entry.title, entry.about, package, failure, tuple(tool for _, tool in tools)))
+        held = tuple(tool for _, tool in tools)
+        servers.append(Server(entry.id, entry.title, entry.about, package, one.failure, held))
     ordered = sorted(rows.values(), key=lambda pair: by_danger(pair[0]))
     return Stack(source, tuple(servers), {tool.slug: tool for _, tool in ordered})
 
 
-def _tool(slug: str, row: Row, entry: ToolEntry, server: ServerEntry, listed: bool) -> Tool:
-    return Tool(slug, row.definition, row.known, row.suspicions, listed, entry, server)
+def _tools(folder: str, found: _Found) -> Iterator[tuple[Row, Tool]]:
+    files: dict[str, int] = {}
+    for row, entry in found.rows:
+        definition, slug = row.definition, f"{folder}/{_free(row.definition.name, files)}"
+        listed = found.contested is not None
+        contested = definition.name in (found.contested or ())
+        yield row, Tool(slug, definition, row.known, row.suspicions, listed, contested, entry, found.entry)
 
 
-def _free(name: str, taken: set[str]) -> str:
-    """Return a part of an address for a name, one that is not taken, and take it."""
+def _free(name: str, taken: dict[str, int]) -> str:
+    """Return a part of an address for a name, one that is not taken, and take it.
+
+    `taken` has the number from which to look for the next one, so that many names alike take no longer than others.
+    """
     plain = re.sub(r"[^a-z0-9_]+", "-", name.lower())[:_LONGEST_SLUG].strip("-") or "x"
-    slug = next(slug for slug in _numbered(plain) if slug not in taken and not _DEVICE.fullmatch(slug))
-    taken.add(slug)
-    return slug
-
-
-def _numbered(plain: str) -> Iterator[str]:
-    yield plain
-    number = 2
-    while True:
-        yield f"{plain}-{number}"
+    number = taken.get(plain, 2 if _DEVICE.fullmatch(plain) else 1)
+    slug = plain if number == 1 else f"{plain}-{number}"
+    while slug != plain and slug in taken:
         number += 1
+        slug = f"{plain}-{number}"
+    taken[plain] = max(number + 1, 2)
+    taken.setdefault(slug, 2)
+    return slug
