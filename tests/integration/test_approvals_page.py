@@ -126,7 +126,7 @@ def test_a_call_that_waits_appears_by_itself_with_all_that_is_known(browser, sta
         expect(shown).to_contain_text("what is gone is gone")
         expect(shown).to_contain_text("agent-7 (issuer https://id.example, client app)")
         expect(shown).to_contain_text("/tools/rm")
-        expect(shown.get_by_role("region", name="Arguments")).to_have_text('{\n  "path": "/tmp/x"\n}')
+        expect(shown.get_by_role("group", name="Arguments")).to_have_text('{\n  "path": "/tmp/x"\n}')
         expect(shown).to_contain_text(re.compile(r"asked 0:0\d ago · expires in \d+:\d\d"))
         expect(page.get_by_text("Nothing waits")).to_be_hidden()
         expect(page).to_have_title("(1) Approvals")
