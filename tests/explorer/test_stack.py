@@ -1,4 +1,4 @@
-"""The stack: every tool has an address and a page; what a policy does with it is the engine's own answer."""
+"""The stack: every tool that agents can reach has an address and a page."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_policy import Policy, PolicyEngine
 from mcp_policy.catalogue import ToolCatalogue
-from mcp_policy.explorer.highlighting import marked
-from mcp_policy.explorer.posture import example_arguments, posture, postures
 from mcp_policy.explorer.stack import Listed, Stack, of_catalogue, of_listings
-from properties.generate import Maker
 
 ALL = of_catalogue(ToolCatalogue.bundled())
 CLEARML = of_catalogue(ToolCatalogue.bundled(), "clearml")
@@ -82,138 +78,46 @@ def test_every_tool_has_an_address_that_is_a_file_name_everywhere(servers):
     assert all(len(slug) < 140 for slug in stack.tools)
 
 
-# -- what a policy does with it
+@pytest.mark.parametrize(
+    ("names", "slugs"),
+    [
+        (["a", "A", "a-2", "a"], ["s/a", "s/a-2", "s/a-2-2", "s/a-3"]),
+        (["a-2", "a", "a", "a"], ["s/a-2", "s/a", "s/a-3", "s/a-4"]),
+        (["..", "/", "日本", "x"], ["s/x", "s/x-2", "s/x-3", "s/x-4"]),
+        (["CON", "con", "con-2"], ["s/con-2", "s/con-3", "s/con-2-2"]),
+    ],
+    ids=["case", "numbered", "nothing left", "devices"],
+)
+def test_names_that_come_to_the_same_are_numbered(names, slugs):
+    found = stack_of(*(tool(name, str(place)) for place, name in enumerate(names)))
+    assert [
+        slug for _, slug in sorted((one.definition.description, slug) for slug, one in found.tools.items())
+    ] == slugs
 
 
-def state(rules: dict[str, Any], name: str = "get_task_metrics", **top: Any) -> str:
-    engine = PolicyEngine(Policy.model_validate({"version": "1", "tools": rules, **top}))
-    stack = stack_of(
-        tool(
-            "get_task_metrics",
-            "Get metrics.",
-            {"type": "object", "properties": {"task_id": {"type": "string"}}, "required": ["task_id"]},
-        ),
-        tool("delete_task", "Delete a task."),
-    )
-    found = posture(engine, stack.tools[f"s/{name}"])
-    assert bare(found.decision) == bare(engine.evaluate(found.call))
-    assert str(found.decision) in found.says
-    return found.state
+def test_many_names_that_come_to_the_same_are_no_trouble():
+    found = stack_of(*(tool("é" * 30 + chr(0x4E00 + number)) for number in range(2_000)))
+    assert "s/x-2000" in found.tools
 
 
-def bare(decision: Any) -> Any:
-    """Return a decision without what the engine has noted for itself."""
-    return decision._replace(evidence=None)
-
-
-LTE = {"path": "args.amount", "op": "lte", "value": 5}
-ROLE = {"path": "principal.roles", "op": "contains", "value": "admin"}
+def test_definitions_that_differ_under_one_name_contest_each_other():
+    same, other = tool("b", "Get it."), tool("a", "Other.")
+    found = stack_of(tool("a"), other, same, same, tool("c")).tools
+    assert {slug for slug, one in found.items() if one.contested} == {"s/a", "s/a-2"}
+    assert not any(one.contested or one.listed for one in CLEARML.tools.values())
 
 
 @pytest.mark.parametrize(
-    ("rules", "top", "expected"),
+    ("description", "summary"),
     [
-        ({}, {}, "denied"),
-        ({"get_*": {}}, {}, "allowed"),
-        ({"get_*": {"action": "deny"}}, {}, "denied"),
-        ({"get_*": {"action": "hide"}}, {}, "hidden"),
-        ({"get_*": {}}, {"hide": ["*"]}, "hidden"),
-        ({"get_*": {"rate_limit": "5/hour"}}, {}, "limited"),
-        ({"get_*": {"rate_limit": "0/hour"}}, {}, "denied"),
-        ({"get_*": {"action": "approve"}}, {}, "asks"),
-        ({"get_*": {"require": [LTE]}}, {}, "conditional"),
-        ({"get_*": {"deny_if": [ROLE]}}, {}, "conditional"),
-        ({"get_*": {"when": [ROLE]}}, {}, "conditional"),
-        ({"get_*": {"when": [ROLE]}, "*": {"action": "deny"}}, {}, "denied"),
-        ({"get_*": {"mode": "shadow", "action": "deny"}}, {"default": "allow"}, "unguarded"),
-        ({}, {"default": "allow"}, "unguarded"),
-        ({"get_*": {"action": "deny"}}, {"mode": "shadow"}, "unguarded"),
+        ("Get it. Then more.", "Get it."),
+        ("Create it, e.g. an issue. Then more.", "Create it, e.g. an issue."),
+        ("Get v1.2 of it", "Get v1.2 of it"),
+        ("  Get\n it\n\nMore.", "Get it"),
+        ("", "Title"),
+        ("x" * 100_000, "x" * 199 + "…"),
     ],
-    ids=lambda value: str(value)[:50],
+    ids=["sentence", "abbreviation", "version", "paragraph", "none", "long"],
 )
-def test_what_a_policy_does_with_a_tool(rules, top, expected):
-    assert state(rules, **top) == expected
-
-
-def test_what_does_more_than_change_and_runs_freely_is_unguarded():
-    assert state({"*": {}}, "delete_task") == "unguarded"
-    assert state({"*": {"rate_limit": "5/hour"}}, "delete_task") == "limited"
-
-
-def test_without_a_policy_nothing_guards():
-    found = posture(None, CLEARML.tools["clearml/get_task_metrics"])
-    assert (found.state, found.decision) == ("unguarded", None)
-    assert posture(PolicyEngine(), CLEARML.tools["clearml/get_task_metrics"]).state == "denied"
-
-
-def test_a_tool_has_the_category_that_a_guard_would_find():
-    engine = PolicyEngine(
-        Policy.model_validate({"version": "1", "categories": {"read": {}, "destructive": {"action": "approve"}}})
-    )
-    stack = of_listings(
-        "x", [Listed("clearml", "", (tool("get_task_metrics", "Delete all."), tool("delete_x", "Delete it.")), "")]
-    )
-    assert (
-        posture(engine, stack.tools["clearml/get_task_metrics"]).state == "denied"
-    )  # it has changed, so it is unknown
-    assert posture(engine, stack.tools["clearml/delete_x"]).state == "asks"
-    assert posture(engine, CLEARML.tools["clearml/get_task_metrics"]).state == "allowed"
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_every_state_comes_from_the_engine(seed):
-    engine = PolicyEngine(Policy.model_validate(Maker(seed).policy()))
-    for found in postures(engine, CLEARML).values():
-        assert bare(found.decision) == bare(engine.evaluate(found.call))
-        if found.state in ("allowed", "limited"):
-            assert found.decision.allowed
-        if found.state in ("denied", "hidden"):
-            assert not found.decision.allowed
-
-
-def test_an_example_is_made_from_the_schema():
-    schema = {
-        "type": "object",
-        "properties": {
-            "a": {"type": "string"}, "b": {"type": ["null", "integer"]}, "c": {"enum": [None, "x"]}, "d": {"const": 7},
-            "e": {"anyOf": [{"type": "null"}, {"type": "boolean"}]}, "f": {}, "g": {"type": "array", "default": [1]},
-            "h": {"type": "string"}, "i": {"type": 5}, "j": True,
-        },
-        "required": ["a", "b", "c", "d", "e", "f", "g", "i", "j", "nothing", 5],
-    }  # fmt: skip
-    found = example_arguments(stack_of(tool("t", "", schema)).tools["s/t"].definition)
-    assert found == {
-        "a": "example",
-        "b": 1,
-        "c": "x",
-        "d": 7,
-        "e": True,
-        "f": "example",
-        "g": [1],
-        "i": "example",
-        "j": "example",
-    }
-
-
-# -- the evidence in its definition
-
-
-def test_the_words_that_show_it_are_marked():
-    found = marked(stack_of(tool("delete_page", "Delete a page, and what is below it.")).tools["s/delete_page"])
-    assert found.name == (("delete", "destructive"), ("_page", ""))
-    assert found.description[0] == ("Delete", "destructive")
-
-
-@given(st.text(max_size=80), st.text(min_size=1, max_size=20))
-def test_the_pieces_are_the_text(description, name):
-    one = next(iter(stack_of(tool(name, f"Delete {description}", title=description)).tools.values()))
-    found = marked(one)
-    assert "".join(text for text, _ in found.name) == one.definition.name
-    assert "".join(text for text, _ in found.title) == one.definition.title
-    assert "".join(text for text, _ in found.description) == one.definition.description
-
-
-def test_a_long_text_is_no_trouble():
-    long = "delete " * 20_000
-    found = marked(stack_of(tool("delete", long)).tools["s/delete"])
-    assert "".join(text for text, _ in found.description) == long
+def test_the_first_sentence_is_the_summary(description, summary):
+    assert stack_of(tool("t", description, title="Title")).tools["s/t"].row.summary == summary

@@ -26,6 +26,7 @@ _MOST: Final = 10
 """Most calls that a window of the picture lets run."""
 _ALIKE: Final = 5
 """How many calls a window is drawn with where each takes what it brings."""
+_SHORTEST: Final = 1e-6  # seconds: a shorter window is one that no clock sees
 _REFUSED: Final = 3
 _BURST: Final = 0.75
 """The part of a window in which the first calls come."""
@@ -63,7 +64,7 @@ class _Limit(NamedTuple):
 
 
 def picture(limit: Mapping[str, Any] | str) -> Picture | None:
-    """Return the picture of a limit of a document that loads; None where it lets no call run, or every call."""
+    """Return the picture of a limit of a document that loads; None where there is none: no call runs, or every call."""
     stated = _stated(limit)
     drawn = _drawn(stated)
     if not drawn:
@@ -100,6 +101,8 @@ def _stated(limit: Mapping[str, Any] | str) -> _Limit:
 
 def _drawn(limit: _Limit) -> int:
     """Return how many calls a window of the picture lets run; 0 where there is nothing to draw."""
+    if limit.window < _SHORTEST:
+        return 0
     if limit.each is None:
         return _ALIKE if limit.most else 0
     return min(_MOST, limit.most // limit.each) if limit.each else 0

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
+from mcp_policy.adapters._common import UNREADABLE, definition_texts
 from mcp_policy.catalogue.definition import Definition, parameters
 from mcp_policy.catalogue.judging import Known, Row, by_danger, rows_of
 from mcp_policy.catalogue.lookup import ServerEntry, ToolCatalogue, ToolEntry
@@ -25,7 +26,7 @@ from mcp_policy.catalogue.suspicion import Suspicion
 _LONGEST_SLUG: Final = 60
 _LONGEST_SUMMARY: Final = 200
 _DEVICE: Final = re.compile("con|prn|aux|nul|com[0-9]|lpt[0-9]")  # no file names on Windows
-_SENTENCE: Final = re.compile(r"\s*(.{0,400}?[.!?])(?:\s|$)", re.DOTALL)
+_SENTENCE: Final = re.compile(r"(.{0,400}?[.!?])(?=\s+[^\sa-z]|\s*$)", re.DOTALL)  # not the stop of `e.g. this`
 
 
 class Listed(NamedTuple):
@@ -107,7 +108,7 @@ class _Found(NamedTuple):
     failure: str
     rows: list[tuple[Row, ToolEntry]]
     contested: frozenset[str] | None
-    """Names with several definitions; None where nothing was listed."""
+    """Names of which no definition counts; None where nothing was listed."""
 
 
 def _of_entry(server: ServerEntry) -> _Found:
@@ -123,13 +124,14 @@ def _of_listing(listing: Listed) -> _Found:
     about = known.about if known is not None else ""
     title = known.title if known is not None else ""
     server = ServerEntry(listing.server, (), title or listing.introduced, "", "", about, tools)
-    return _Found(server, listing.failure, list(zip(rows, entries, strict=True)), _contested(rows))
+    return _Found(server, listing.failure, list(zip(rows, entries, strict=True)), _contested(listing, rows))
 
 
-def _contested(rows: list[Row]) -> frozenset[str]:
-    """Return the names under which a server lists different tools."""
-    first = {row.definition.name: row.definition for row in reversed(rows)}
-    return frozenset(row.definition.name for row in rows if row.definition != first[row.definition.name])
+def _contested(listing: Listed, rows: list[Row]) -> frozenset[str]:
+    """Return the names of which no definition counts for a guard in front of this server."""
+    names = [row.definition.name for row in rows]
+    texts = definition_texts(zip(names, listing.tools, strict=True))
+    return frozenset(name for name, text in zip(names, texts, strict=True) if text == UNREADABLE)
 
 
 def _known(listing: Listed) -> ServerEntry | None:
@@ -199,11 +201,11 @@ def _free(name: str, taken: dict[str, int]) -> str:
     `taken` has the number from which to look for the next one, so that many names alike take no longer than others.
     """
     plain = re.sub(r"[^a-z0-9_]+", "-", name.lower())[:_LONGEST_SLUG].strip("-") or "x"
-    number = taken.get(plain, 2 if _DEVICE.fullmatch(plain) else 1)
-    slug = plain if number == 1 else f"{plain}-{number}"
-    while slug != plain and slug in taken:
+    slug, number = plain, taken.get(plain, 2)
+    if plain in taken or _DEVICE.fullmatch(plain):
+        while (slug := f"{plain}-{number}") in taken:
+            number += 1
         number += 1
-        slug = f"{plain}-{number}"
-    taken[plain] = max(number + 1, 2)
+    taken[plain] = number
     taken.setdefault(slug, 2)
     return slug

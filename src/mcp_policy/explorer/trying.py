@@ -22,6 +22,7 @@ from mcp_policy.errors import PolicyError, json_type
 from mcp_policy.explain import Node, explain, nodes
 from mcp_policy.policy import Policy
 
+from .posture import category
 from .stack import Tool
 
 MAX_TIMES: Final = 1_000
@@ -72,7 +73,7 @@ def asked(form: Form, tool: Tool, engine: PolicyEngine) -> Asked:
         session=form.get("session", "").strip() or None,
         principal=_principal(form),
         context=_object(form, "context"),
-        category=engine.category(tool.of.id, tool.definition) if tool.listed else None,
+        category=category(engine, tool),
     )
     times = _number(form, "times", 1, MAX_TIMES)
     if times is not None and not times.is_integer():
