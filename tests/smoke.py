@@ -19,6 +19,10 @@ if not Path(mcp_policy.__file__).is_relative_to(sys.prefix):
     sys.exit(f"`mcp_policy` came from {mcp_policy.__file__}, not from the wheel")
 if not files("mcp_policy").joinpath("py.typed").is_file():
     sys.exit("the wheel has no `py.typed`")
+explorer = files("mcp_policy").joinpath("explorer")
+for page in ("templates/base.html", "templates/builder.html", "static/explore.js", "static/htmx.min.js"):
+    if not explorer.joinpath(page).is_file():
+        sys.exit(f"the wheel has no `explorer/{page}`")
 
 engine = PolicyEngine(Policy.parse(POLICY))
 effects = [
