@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from mcp_policy import Policy, ToolCall
+from mcp_policy import Policy, PolicyEngine, ToolCall
 from mcp_policy.compiler import Document
 from mcp_policy.evaluator import parts
 from mcp_policy.plans import decider, verdict_of
@@ -49,6 +49,19 @@ def test_chains_of_two_agree_with_the_full_evaluation():
         for x, y in itertools.product(VALUES[::2], VALUES[1::3]):
             call = ToolCall("t", {"x": x, "y": y})
             assert shape(decide(call)) == shape(verdict_of(plan, tuple(outcome(call) for outcome in evaluate)))
+
+
+def test_a_policy_of_many_conditions_is_decided_however_deep_the_caller_stands():
+    rule = {"require": [{"path": f"args.a{number}", "op": "exists", "value": True} for number in range(2_000)]}
+    engine = PolicyEngine(Policy.model_validate({"version": "1", "tools": {"t": rule}}))
+    arguments = {f"a{number}": 1 for number in range(2_000)}
+
+    def decided(deep: int, call: ToolCall):
+        return decided(deep - 1, call) if deep else engine.evaluate(call)
+
+    assert decided(600, ToolCall("t", arguments)).effect == "allow"
+    denied = decided(600, ToolCall("t", {**arguments, "a1999": None}))
+    assert [(reason.code, reason.rule) for reason in denied.reasons] == [("require", "/tools/t/require/1999")]
 
 
 def document_of(rule: dict) -> Document:

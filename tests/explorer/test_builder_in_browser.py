@@ -326,6 +326,10 @@ def test_what_somebody_else_has_written_is_not_overwritten(browser, tmp_path):
         assert policy.read_text() == theirs
         expect(page.locator("#saved-text")).to_have_value(theirs)
         expect(text(page)).to_have_value(mine)
+        page.get_by_role("button", name="Save", exact=True).click()  # once more, as a person's fingers do
+        expect(page.locator("#saving-state")).to_have_text("Changed")
+        expect(outcome).to_contain_text("has changed on disk")
+        assert policy.read_text() == theirs
         page.get_by_role("button", name="Load it here").click()
         expect(text(page)).to_have_value(theirs)
         expect(page.locator("#saving-state")).to_have_text("Saved")
@@ -336,6 +340,30 @@ def test_what_somebody_else_has_written_is_not_overwritten(browser, tmp_path):
         page.get_by_role("button", name="Save yours over it").click()
         expect(outcome).to_contain_text("Saved to policy.json")
         assert policy.read_text() == mine
+
+
+def test_looking_at_the_file_allows_no_saving_over_it(browser, tmp_path):
+    policy = tmp_path / "policy.json"
+    policy.write_text(EMPTY)
+    with building(browser, policy=policy, at="?tool=shop%2Fpay") as page:
+        choose(page, "Limit")
+        expect(page.locator("#saving-state")).to_have_text("Changed")
+        policy.write_text(theirs := json.dumps({"version": "1", "name": "theirs"}))
+        page.get_by_role("button", name="Compare").click()
+        page.get_by_role("button", name="Show the file").click()
+        expect(page.locator("#saved-text")).to_have_value(theirs)
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.locator("#outcome")).to_contain_text("has changed on disk")
+        assert policy.read_text() == theirs
+
+
+def test_the_keyboard_stays_at_the_entry_whose_field_is_gone(browser):
+    with building(browser, at="?tool=shop%2Fpay") as page:
+        expect(page.locator("#panel-title")).to_be_focused()
+        choose(page, "Limit")
+        page.get_by_role("button", name="Remove this limit").press("Enter")
+        expect(page.get_by_role("button", name="Remove this limit")).to_have_count(0)
+        expect(page.locator("#panel-title")).to_be_focused()
 
 
 def test_without_a_file_the_text_is_downloaded(browser):

@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from mcp_policy import Policy, PolicyEngine, ToolCall
 from mcp_policy.cli import main
+from mcp_policy.stores import open_stores
 
 TOOLS = {"tools": [{"name": "delete_page", "description": "Delete a page.", "inputSchema": {"type": "object"}}]}
 SERVER = """
@@ -70,13 +72,40 @@ def test_the_policy_is_made_by_saving_it(tmp_path):
     tools.write_text(json.dumps(TOOLS))
     text = '{"version": "1", "tools": {"delete_page": {"action": "deny"}}}'
     with running("--tools", str(tools), "--policy", str(policy)) as (_, http):
-        page = http.get("/builder.html").text
-        found = re.search(r"x-csrf-token&#34;: &#34;(\w+)", page) or re.search(r'x-csrf-token":\s*"(\w+)', page)
-        assert found
-        headers = {"origin": str(http.base_url).rstrip("/"), "x-csrf-token": found[1]}
-        answer = http.post("/builder/save", headers=headers, data={"text": text, "digest": ""})
+        answer = http.post("/builder/save", headers=of_page(http), data={"text": text, "digest": ""})
         assert answer.status_code == 200, answer.text
         assert policy.read_text() == text
+
+
+def of_page(http: httpx2.Client) -> dict[str, str]:
+    """Return the headers that the builder's page sends with a request."""
+    page = http.get("/builder.html").text
+    found = re.search(r"x-csrf-token&#34;: &#34;(\w+)", page) or re.search(r'x-csrf-token":\s*"(\w+)', page)
+    assert found
+    return {"origin": str(http.base_url).rstrip("/"), "x-csrf-token": found[1]}
+
+
+@pytest.mark.parametrize("policy", ["none", "not there yet", "the servers' own", "another"])
+def test_calls_that_wait_in_a_store_are_decided(tmp_path, policy):
+    text, url, path = (
+        '{"version": "1", "tools": {"rm": {"action": "approve"}}}',
+        f"sqlite:///{tmp_path}/s.db",
+        tmp_path / "p",
+    )
+    with closing(open_stores(url)) as stores:
+        server = PolicyEngine(Policy.parse(text), approvals=stores.approvals)
+        approval = server.authorize(ToolCall("rm", {}, session="s")).approval
+        assert approval is not None
+        if policy in ("the servers' own", "another"):
+            path.write_text(text if policy == "the servers' own" else '{"version": "1"}')
+        more = [] if policy == "none" else ["--policy", str(path)]
+        with running("--server", "clearml", "--store", url, *more) as (_, http):
+            sent = {"id": approval.id, "approve": True, "note": "as discussed"}
+            answer = http.post("/approvals/decide", headers=of_page(http), json=sent)
+            assert answer.status_code == (409 if policy == "another" else 200), answer.text
+        record = server.approval(approval.id)
+        assert record is not None
+        assert record.status == ("pending" if policy == "another" else "approved")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
@@ -133,7 +162,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path, capsys):
 def test_a_broken_policy_is_not_exported(tmp_path, capsys):
     policy = tmp_path / "policy.json"
     policy.write_text('{"version": "2", "tols": {}}')
-    assert main(["explore", "--server", "clearml", "--policy", str(policy), "--export", str(tmp_path / "site")]) == 2
+    assert main(["explore", "--server", "clearml", "--policy", str(policy), "--export", str(tmp_path / "site")]) == 3
     told = said(capsys)
     assert "/version" in told
     assert "did you mean `tools`" in told

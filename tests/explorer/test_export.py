@@ -163,11 +163,20 @@ class TestTheFolder:
         mine = tmp_path / "mine"
         mine.mkdir()
         (mine / "thesis.txt").write_text("years of work")
-        (tmp_path / "site" / "extra").symlink_to(mine)
+        (tmp_path / "site" / "tools" / "extra").symlink_to(mine)
         (tmp_path / "site" / "static" / "extra").symlink_to(mine)
         export(clearml, tmp_path / "site")
         assert (mine / "thesis.txt").read_text() == "years of work"
-        assert not (tmp_path / "site" / "extra").exists()
+        assert not (tmp_path / "site" / "tools" / "extra").exists()
+
+    @pytest.mark.parametrize("name", [".git", "CNAME", "thesis.txt"])
+    def test_what_was_put_beside_an_earlier_one_is_left_alone(self, clearml: Stack, tmp_path: Path, name: str):
+        export(clearml, tmp_path)
+        (tmp_path / name).write_text("mine")
+        before = files(tmp_path)
+        with pytest.raises(ExportError, match=f"holds `{name}`, which is of no earlier export"):
+            export(clearml, tmp_path)
+        assert files(tmp_path) == before
 
     def test_a_file_is_none(self, clearml: Stack, tmp_path: Path):
         (tmp_path / "site").write_text("mine")

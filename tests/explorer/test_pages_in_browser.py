@@ -212,6 +212,16 @@ class TestEveryPage:
             assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size]["width"]
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_the_names_of_the_pages_stay_where_they_are(browser: Browser, origin: str, size: str):
+    places = "names => names.map((name) => name.getBoundingClientRect().toJSON())"
+    with opened(browser, f"{origin}/all/index.html", viewport=SIZES[size]) as page:
+        before = page.locator(".top nav a").evaluate_all(places)
+        page.get_by_role("link", name="Attack patterns").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Attack patterns")
+        assert page.locator(".top nav a").evaluate_all(places) == before
+
+
 class TestWithout:
     def test_a_script_the_table_is_still_there(self, browser: Browser, origin: str):
         with opened(browser, f"{origin}/all/index.html") as page:
@@ -222,6 +232,7 @@ class TestWithout:
             page.goto(f"{origin}/all/index.html")
             expect(page.get_by_role("link", name="get_task_metrics", exact=True)).to_be_visible()
             expect(page.get_by_role("searchbox")).to_be_hidden()
+            assert page.evaluate("document.querySelector('#tools').offsetWidth / document.body.offsetWidth") > 0.9
         finally:
             context.close()
 

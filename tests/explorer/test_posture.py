@@ -146,6 +146,22 @@ def test_a_server_cannot_make_its_tool_look_denied(default):
     assert (found.state, found.decision.allowed) == ("limited", False)
 
 
+@pytest.mark.parametrize("default", ["\ud800", {"\ud800": 1}, ["\ud800"]], ids=["text", "key", "member"])
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ({"action": "approve"}, "asks"),
+        ({"approve_if": [{"path": "args.note", "op": "exists", "value": True}]}, "conditional"),
+    ],
+    ids=["always", "sometimes"],
+)
+def test_an_example_that_nobody_can_be_asked_about_says_nothing_of_other_calls(default, rule, expected):
+    schema = {"type": "object", "properties": {"note": {"default": default}}, "required": ["note"]}
+    engine = PolicyEngine(Policy.model_validate({"version": "1", "tools": {"*": rule}}))
+    found = posture(engine, stack_of(tool("get_x", "Get it.", schema)).tools["s/get_x"])
+    assert (found.state, str(found.decision.effect)) == (expected, "deny")
+
+
 def test_a_policy_in_shadow_is_said_to_stop_nothing():
     engine = PolicyEngine(Policy.model_validate({"version": "1", "mode": "shadow"}))
     found = stack_of(tool("get_x", "Get it."), tool("a\nb")).tools

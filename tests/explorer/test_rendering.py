@@ -172,6 +172,12 @@ class TestTheStack:
         found = shown("stack.html", **stack_view(clearml))
         assert "unguarded" not in found.text
         assert "Decision" not in found.text
+        assert "--policy" not in found.text
+
+    def test_says_how_to_have_a_policy_where_there_is_none(self, clearml: Stack):
+        found = Page(page("stack.html", **ALWAYS | {"live": True}, **stack_view(clearml)))
+        assert "No policy is loaded, so nothing here says which calls run." in found.text
+        assert ("a", {"href": "builder.html"}) in found.elements
 
     def test_says_why_a_server_gave_no_list(self):
         listed = [Listed("files", "", (tool("get_x"),), ""), Listed("down", "", (), "it `npx` is not there")]

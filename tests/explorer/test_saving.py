@@ -100,6 +100,23 @@ def test_a_link_that_is_planted_later_is_not_written_through(path, tmp_path):
     assert (other.read_text(), path.is_symlink(), path.read_text()) == (ONE, False, TWO)
 
 
+@pytest.mark.parametrize("same", [True, False], ids=["the same in it", "nothing in it"])
+def test_a_folder_that_becomes_a_link_leads_nowhere_else(tmp_path, same):
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    for one in (folder, other):
+        one.mkdir()
+        if same:
+            (one / "policy.json").write_text(ONE)
+    disk = PolicyOnDisk(folder / "policy.json")
+    digest = disk.load().digest
+    folder.rename(tmp_path / "gone")
+    folder.symlink_to(other)
+    for ask in (disk.load, lambda: disk.save(TWO, digest)):
+        with pytest.raises(SaveError, match="has become a link"):
+            ask()
+    assert [path.read_text() for path in other.iterdir()] == [ONE] * same
+
+
 @pytest.mark.parametrize("name", ["policy.yaml", "policy.YML", "policy.toml"])
 def test_another_format_is_refused(tmp_path, name):
     with pytest.raises(SaveError, match="JSON"):

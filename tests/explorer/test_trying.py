@@ -54,6 +54,13 @@ def test_who_agrees_to_a_call_is_somebody_else_than_who_makes_it_whatever_their_
     assert found.approved.allowed
 
 
+@pytest.mark.parametrize("ttl", [0.0000001, 5e-324], ids=str)
+def test_an_approval_that_is_over_before_the_clock_can_tell_is_no_approval(ttl):
+    text = policy(create_refund={"action": "approve", "approval": {"ttl": ttl}})
+    found = tried(text, {"times": "3", "seconds": "1000000000"}, REFUND)
+    assert (found.decision.effect, found.approved) == ("approve", None)
+
+
 def test_a_call_repeated_while_it_waits_is_one_that_waits():
     found = tried(policy(create_refund={"action": "approve"}), {"times": "1000", "seconds": "1000"}, REFUND)
     assert found.counted == {"approve": 1_000}

@@ -6,7 +6,8 @@
   mcp-policy explore --export site/                         the pages as files, for anybody to read
 
 The pages are served to this machine, to whoever opens the printed address. Nothing is fetched from elsewhere, and
-nothing is written but the policy, where you save it. `--store` adds the calls that wait for a person.
+nothing is written but the policy, where you save it. `--store` adds the calls that wait for a person, and keeps what
+you decide on them; they belong to the policy of the servers that ask, so name that one with `--policy`.
 
 The exit status is 0, 1 if a server gave no list or nothing can be served or written, 2 if the command line or a file
 cannot be read, 128 and its number where a signal ends it.
@@ -21,14 +22,14 @@ import sys
 import threading
 import webbrowser
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_policy.errors import PolicyError
 
-from ._exits import FAILED, FINE, USAGE, Stop
+from ._exits import FAILED, FINE, INVALID, USAGE, Stop
 from ._files import shown
 from ._render import printable, visible
 
@@ -51,13 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--config", metavar="FILE", help="every server in this `mcp.json`, as MCP clients read it")
     source.add_argument("--tools", metavar="FILE", help="a `tools/list` result in a file; nothing is started")
     source.add_argument("--server", metavar="NAME", help="a server that the catalogue knows")
-    parser.add_argument("--policy", metavar="FILE", help="the policy to show and build; made where there is none")
+    parser.add_argument("--policy", metavar="FILE", help="the policy to show and build, in JSON; saving makes one")
     parser.add_argument(
-        "--store", metavar="URL", help="show the approvals in this store: sqlite:///FILE or redis://HOST"
+        "--store", metavar="URL", help="show the calls that wait in this store: sqlite:///FILE or redis://HOST"
     )
     where = parser.add_argument_group("where")
     where.add_argument("--export", metavar="FOLDER", help="write the pages into this folder instead of serving them")
-    where.add_argument("--http", metavar="HOST:PORT", default=_ANYWHERE, help="serve here (default: a free port)")
+    where.add_argument(
+        "--http", metavar="HOST:PORT", default=_ANYWHERE, help="serve here (default: a free port of this machine)"
+    )
     where.add_argument("--no-browser", action="store_true", help="print the address only")
 
 
@@ -155,7 +158,7 @@ def _export(stack: Stack, disk: PolicyOnDisk | None, folder: str) -> None:
         policy = None if disk is None else Policy.parse(disk.load().text)
     except PolicyError as error:
         assert disk is not None  # noqa: S101  # else nothing was parsed
-        raise Stop(USAGE, *(f"{shown(str(disk.path))}:{problem}" for problem in error.problems)) from None
+        raise Stop(INVALID, *(f"{shown(str(disk.path))}:{problem}" for problem in error.problems)) from None
     try:
         count = export(stack, folder, policy)
     except ExportError as error:
@@ -218,6 +221,7 @@ async def _approvals(store: str | None, disk: PolicyOnDisk | None) -> AsyncItera
         yield None
         return
     from mcp_policy.engine import PolicyEngine
+    from mcp_policy.policy import Policy
     from mcp_policy.reloading import follow_policy_async
 
     from ._keeping import open_stores
@@ -227,7 +231,9 @@ async def _approvals(store: str | None, disk: PolicyOnDisk | None) -> AsyncItera
     following: asyncio.Task[Any] | None = None
     try:
         engine = PolicyEngine(**opened._asdict())
-        if disk is not None:
+        if disk is not None and disk.load().digest:  # else there is no file yet
+            with suppress(PolicyError):
+                engine.reload(Policy.parse(disk.load().text))  # before anybody can decide
             following = asyncio.create_task(follow_policy_async(engine, disk.path, every=EVERY, say=_say))
         yield engine
     finally:

@@ -3,7 +3,8 @@
 Rules kept here:
 
 - Nothing is written or removed outside of the folder, and what somebody else has put there is left alone: a folder
-  that is there is written into only where it is empty, or holds an earlier export, which is then replaced as a whole.
+  that is there is written into only where it is empty, or holds an earlier export and nothing beside it, which is then
+  replaced as a whole.
 - Every page is made before the first file is written or removed.
 - The same stack and policy give the same files, byte by byte.
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from mcp_policy.engine import PolicyEngine
+from mcp_policy.errors import readable
 from mcp_policy.policy import Policy
 
 from .rendering import attacks_view, page, stack_view, tool_view
@@ -31,6 +33,7 @@ MARKER: Final = ".mcp-policy-export"
 _SAYS: Final = "Written by `mcp-policy explore --export`, which replaces this folder as a whole.\n"
 _OURS: Final = files("mcp_policy.explorer") / "static"
 _STATIC: Final = ("explore.css", "explore.js", "icon.svg")
+_NAMES: Final = frozenset({MARKER, "index.html", "attacks.html", "tools", "static"})
 _SLUG: Final = re.compile(r"[a-z0-9_-]+/[a-z0-9_-]+")
 
 
@@ -67,8 +70,9 @@ def _check(root: Path) -> None:
         raise ExportError(f"{root} is a file; give a folder")
     marker = root / MARKER
     ours = marker.is_file() and not marker.is_symlink() and marker.read_bytes() == _SAYS.encode()
-    if not ours and any(root.iterdir()):
-        raise ExportError(f"{root} holds files that are no earlier export; give a new or an empty folder")
+    foreign = sorted(path.name for path in root.iterdir() if not ours or path.name not in _NAMES)
+    if foreign:
+        raise ExportError(f"{root} holds `{readable(foreign[0])}`, which is of no earlier export; give an empty folder")
 
 
 def _clear(root: Path) -> None:

@@ -60,7 +60,8 @@ def posture(engine: PolicyEngine | None, tool: Tool) -> Posture:
 def _plan(engine: PolicyEngine, call: ToolCall, decision: Decision) -> Plan | None:
     """Return what the engine goes by for this tool, or None where it denies every call without looking."""
     document = engine._plans.document
-    if document is None or any(reason.code in _UNJUDGED for reason in decision.reasons):
+    # with a rule it is the example that cannot be put to a person, for what its server has put into it
+    if document is None or any(reason.code in _UNJUDGED and not reason.rule for reason in decision.reasons):
         return None
     return document.plan(call.tool, *document.variant(call))
 

@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -76,6 +77,8 @@ _PAGES: Final = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
+# a name may hold what is no character, which has no place in an address
+_PAGES.filters.update(urlencode=lambda text: quote(str(text), safe="/", errors="replace"))
 _PAGES.filters.update(number=_number, document=_document, exact=Exact, json=json.dumps)
 _PAGES.globals.update(many=_many, references=REFERENCES, csrf="")
 

@@ -2,7 +2,8 @@
 
 Rules kept here:
 
-- One file is read and written, the one that was named at the start. A link is followed once, then.
+- One file is read and written, the one that was named at the start. A link is followed once, then: a folder that is
+  replaced by one later does not lead elsewhere.
 - A text is written whole or not at all, and only one that loads.
 - Whoever saves says what they have seen (its digest). If the file holds anything else by now, nothing is written.
   Between that look and the writing another program may still write: only a lock that all heed could rule that out.
@@ -57,11 +58,14 @@ class PolicyOnDisk:
 
     def load(self) -> Loaded:
         """Return what is in the file. Raises `SaveError`."""
+        folder = self.path.parent
+        if os.path.realpath(folder) != str(folder):
+            raise SaveError(f"{_shown(folder)} has become a link since the start, so nothing is read or written there")
         try:
             data = self._read()
         except FileNotFoundError:
-            if not self.path.parent.is_dir():
-                raise SaveError(f"there is no folder {_shown(self.path.parent)}") from None
+            if not folder.is_dir():
+                raise SaveError(f"there is no folder {_shown(folder)}") from None
             return Loaded("", "")
         except OSError as error:
             raise SaveError(f"{_shown(self.path)} cannot be read: {_why(error)}") from None

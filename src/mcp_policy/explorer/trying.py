@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from mcp_policy.approvals.store import ApprovalError
 from mcp_policy.call import Principal, ToolCall
 from mcp_policy.decision import Decision, Effect
 from mcp_policy.document import read as read_json
@@ -50,7 +51,7 @@ class Asked(NamedTuple):
 class Tried(NamedTuple):
     """The decision on the last call, what became of all, and every rule that had a part in it.
 
-    `approved` is the decision once a person has agreed, where the call waits for one.
+    `approved` is the decision once a person has agreed, where the call waits for one and that can be in time.
     """
 
     decision: Decision
@@ -104,7 +105,10 @@ def tried(text: str, form: Form, tool: Tool) -> Tried:
 def _approved(engine: PolicyEngine, call: ToolCall, decision: Decision) -> Decision | None:
     if decision.effect is not Effect.APPROVE or decision.approval is None:
         return None
-    engine.approve(decision.approval.id, by="a person")
+    try:
+        engine.approve(decision.approval.id, by="a person")
+    except ApprovalError:  # it has expired at once: its time is less than the clock can tell
+        return None
     return engine.authorize(call)
 
 

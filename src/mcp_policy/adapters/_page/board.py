@@ -120,22 +120,23 @@ class Board:
         for gone in [record for record in self._known.values() if record.id not in still]:
             self._became(gone, await self._engine.approval_async(gone.id), now)
             del self._known[gone.id]
-        policy, before = self._policy(), self._state.waiting
+        before = self._state.waiting
         known = {record.id: record for record in islice(found, _SHOWN)}
-        shown = {id: self._shown(record, before.get(id), policy) for id, record in known.items()}
+        shown = {id: self._shown(record, before.get(id)) for id, record in known.items()}
         self._known = known
         return State(now, shown, len(found) - len(known))
 
-    def _shown(self, record: Approval, before: Shown | None, policy: str) -> Shown:
+    def _shown(self, record: Approval, before: Shown | None) -> Shown:
         """Return the record as it was shown before, where nothing of it changed: arguments can be large."""
         same = before is not None and len(before["votes"]) == len(record.votes)
-        if before is not None and same and before["void"] == (record.policy != policy):
+        if before is not None and same and before["void"] == self._is_void(record):
             return before
-        return waiting(record, policy)
+        return waiting(record, void=self._is_void(record))
 
-    def _policy(self) -> str:
+    def _is_void(self, record: Approval) -> bool:
+        """Tell whether another policy has asked for it; an engine without one has none to compare with."""
         policy = self._engine.policy
-        return "" if policy is None else policy.digest
+        return policy is not None and record.policy != policy.digest
 
     def _time(self, found: Sequence[Approval]) -> float:
         """Return the time of the store's clock, which cannot be asked: between what has happened and what has not."""
@@ -150,7 +151,7 @@ class Board:
         """Decide, and return what became of it. Raises `ApprovalError`, and what the store raises."""
         async with self._lock, asyncio.timeout(_PATIENCE):
             record = await self._engine.approval_async(approval_id)
-            if record is not None and record.policy != self._policy():
+            if record is not None and self._is_void(record):
                 raise ApprovalError("this approval is void: the policy has changed since it was asked for")
             act = self._engine.approve_async if approve else self._engine.reject_async
             decided = await act(approval_id, by=self.by, note=note)

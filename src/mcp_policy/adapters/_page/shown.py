@@ -26,8 +26,8 @@ _IS_BLANK: Final = re.compile(f"[{_BLANK}]")
 Shown = dict[str, Any]
 
 
-def waiting(approval: Approval, policy: str) -> Shown:
-    """Return a pending approval; under another `policy` than that which asked, it is void."""
+def waiting(approval: Approval, *, void: bool) -> Shown:
+    """Return a pending approval; it is `void` where another policy has asked for it."""
     text = arguments(approval)
     return {
         "id": approval.id,
@@ -43,7 +43,7 @@ def waiting(approval: Approval, policy: str) -> Shown:
         "approvers": None if approval.approvers is None else line(", ".join(approval.approvers)),
         "arguments": text[:READABLE],
         "length": len(text),
-        "void": approval.policy != policy,
+        "void": void,
     }
 
 

@@ -54,9 +54,10 @@
     }
     if (news.loads === undefined) throw new Error("no answer");
     heard(news, sent);
+    if (source && document.activeElement === document.body) byId("panel-title")?.focus({ preventScroll: true });  // what asked is gone
   }
 
-  // What somebody is typing in the panel is not taken from under them: its new field gets it.
+  // What somebody is typing in the panel is not taken from under them: its new field gets it, and what is selected.
   let typing = null;
   let swapping = false;
   const asked = new WeakMap();  // of a field, the value that it has asked for
@@ -64,23 +65,29 @@
   panel.addEventListener("htmx:beforeSwap", (event) => {
     if (event.detail.target !== panel) return;
     const field = document.activeElement;
-    const typed = field?.id && panel.contains(field) && field.matches("input:not([type=radio], [type=checkbox]), textarea");
-    typing = typed && field.value !== field.defaultValue ? field : null;
+    const holds = field?.id && panel.contains(field) && field.matches("input:not([type=radio], [type=checkbox]), textarea");
+    typing = holds ? field : null;
     swapping = true;  // a field that is taken away tells of its change, which is none yet
+  });
+
+  // At once, and not when all has settled: what happens in between is a person's doing.
+  panel.addEventListener("htmx:afterSwap", (event) => {
+    if (event.detail.target !== panel) return;
+    swapping = false;
+    putBack();
   });
 
   function putBack() {
     const field = typing && byId(typing.id);
     if (field && field !== typing) {
-      const { value, selectionStart, selectionEnd } = typing;
-      field.value = value;
-      field.setSelectionRange(selectionStart, selectionEnd);
+      const { value, defaultValue, selectionStart, selectionEnd } = typing;
+      if (value !== defaultValue) field.value = value;
+      if (field === document.activeElement) field.setSelectionRange(selectionStart, selectionEnd);
     }
     typing = null;
   }
 
   function heard(news, sent) {
-    putBack();
     const loads = news.loads === "true";
     if (news.text !== undefined && news.text !== sent) {
       put(news.text);
@@ -95,6 +102,7 @@
     readOffers();
     marks();
     tell(news, loads);
+    byId("tried").hidden = !loads; // what it says is of a text that is gone
     if (loads && !byId("trial").hidden && byId("tried").childElementCount) htmx.trigger("#trial-form", "submit");
   }
 
@@ -116,7 +124,11 @@
     said.className = "refusal notice error text";
     said.id = "refusal";
     said.setAttribute("role", "alert");
-    said.textContent = why;
+    why.split("`").forEach((part, index) => {  // what stands in backticks is somebody's word
+      const piece = document.createElement(index % 2 ? "code" : "span");
+      piece.textContent = part;
+      said.append(piece);
+    });
     if (place === panel) panel.prepend(said); else if (place.matches("fieldset, .fields")) place.after(said); else place.append(said);
     if (field?.matches("input, select, textarea")) {
       if (field.type === "radio" || field.type === "checkbox") {
@@ -472,12 +484,12 @@
   byId("download").addEventListener("click", () => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text.value], { type: "application/json" }));
-    link.download = "policy.json";
+    link.download = byId("document-title").textContent;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
     if (!hasFile) kept = text.value;
     showSaving();
-    say("downloaded as policy.json");
+    say(`downloaded as ${link.download}`);
   });
 
   // What was asked first is answered first, also where htmx asks by itself.
@@ -506,13 +518,12 @@
       why.textContent = "There was no answer. Is the explorer still running?";
       outcome.replaceChildren(why);
     }
-    const done = outcome.querySelector("[data-digest]");
-    if (done) {
-      digest.value = done.dataset.digest;
-      if (done.dataset.kept === "sent") {
-        kept = requestConfig.parameters.text ?? requestConfig.parameters.get("text");
-        isNew = false;
-      }
+    // Only what was saved is what the next text may be saved over: what is shown of the file still has to be chosen.
+    const saved = outcome.querySelector("[data-kept]");
+    if (saved) {
+      digest.value = saved.dataset.digest;
+      kept = requestConfig.parameters.text ?? requestConfig.parameters.get("text");
+      isNew = false;
       showSaving();
     }
     outcome.focus();
@@ -544,4 +555,5 @@
   readOffers();
   showSaving();
   told = byId("findings-title").textContent;
+  if (location.search) byId("panel-title")?.focus({ preventScroll: true });  // past the list, which can be long
 })();
