@@ -7,10 +7,10 @@
 
 The pages are served to this machine, to whoever opens the printed address. Nothing is fetched from elsewhere, and
 nothing is written but the policy, where you save it. `--store` adds the calls that wait for a person, and keeps what
-you decide on them; they belong to the policy of the servers that ask, so name that one with `--policy`.
+you decide on them; they belong to the policy of the servers that ask, and under another one they are void.
 
 The exit status is 0, 1 if a server gave no list or nothing can be served or written, 2 if the command line or a file
-cannot be read, 128 and its number where a signal ends it.
+cannot be read, 3 if a policy to export is not valid, 128 and its number where a signal ends it.
 """
 
 from __future__ import annotations
