@@ -30,7 +30,9 @@ Row = tuple[str, ...]
 def printer(first: Iterable[bytes], *, as_json: bool) -> Callable[[Iterable[bytes]], None]:
     """Return what prints records; in a table, the `first` ones say how wide its columns are."""
     if as_json:
-        return lambda found: _write("".join(_json(line) for line in found))
+        from ._style import write_now
+
+        return lambda found: write_now("".join(_json(line) for line in found))
     rows = [_COLUMNS, *map(_row, first)]
     wide = [max(cells(text) for text in column) for column in zip(*rows, strict=True)]
     header = [_COLUMNS]
@@ -116,24 +118,9 @@ def _line(row: Row, wide: Sequence[int]) -> Sequence[Text]:
 
 
 def _print(lines: Sequence[Sequence[Text]]) -> None:
-    from ._style import in_colour, write_lines
+    from ._style import in_colour, write_lines, write_now
 
     if in_colour(sys.stdout):
         write_lines(lines)
     else:
-        _write("".join(f"{''.join(piece.text for piece in line).rstrip()}\n" for line in lines))
-
-
-def _write(text: str) -> None:
-    """Print at once; a reader who has left ends it, who would not be noticed where nothing is printed for long."""
-    from ._render import printable
-    from ._style import abandon, unwritable
-
-    try:
-        sys.stdout.write(printable(text, sys.stdout))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        abandon(sys.stdout)
-        raise unwritable(error) from None
+        write_now("".join(f"{''.join(piece.text for piece in line).rstrip()}\n" for line in lines))

@@ -28,10 +28,18 @@ def write_lines(lines: Iterable[Sequence[Cell]]) -> None:
 def write_text(text: str) -> None:
     """Print text that is safe to show, such as JSON. Raises `Stop` where standard output does not take it."""
     try:
+        write_now(text)
+    except BrokenPipeError:
+        abandon(sys.stdout)
+
+
+def write_now(text: str) -> None:
+    """As `write_text`, for what goes on and on: a reader who has left ends it. Raises `BrokenPipeError`, too."""
+    try:
         sys.stdout.write(printable(text, sys.stdout))
         sys.stdout.flush()
     except BrokenPipeError:
-        abandon(sys.stdout)
+        raise
     except OSError as error:
         abandon(sys.stdout)
         raise unwritable(error) from None

@@ -261,32 +261,19 @@ def _webhook(store: ApprovalStore, url: str | None) -> AbstractContextManager[No
 
 def _print_json(event: Event) -> None:
     from ._approvals import as_data, as_json, iso
+    from ._style import write_now
 
-    _write(as_json({"event": event.kind, "at": iso(time.time()), **as_data(event.record)}))
+    write_now(as_json({"event": event.kind, "at": iso(time.time()), **as_data(event.record)}))
 
 
 def _print(event: Event) -> None:
     from ._approvals import told
     from ._render import Text
-    from ._style import in_colour, write_lines
+    from ._style import in_colour, write_lines, write_now
 
     now = time.time()
     line = (f"{datetime.fromtimestamp(now).astimezone():%H:%M:%S}  ", *told(event.kind, event.record, now))
     if in_colour(sys.stdout):
         write_lines([line])
     else:
-        _write("".join(piece.text if isinstance(piece, Text) else str(piece) for piece in line) + "\n")
-
-
-def _write(text: str) -> None:
-    """Print at once; a reader who has left ends a watch, which would never notice otherwise."""
-    from ._style import abandon, unwritable
-
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        abandon(sys.stdout)
-        raise unwritable(error) from None
+        write_now("".join(piece.text if isinstance(piece, Text) else str(piece) for piece in line) + "\n")

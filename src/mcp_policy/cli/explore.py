@@ -231,9 +231,9 @@ async def _approvals(store: str | None, disk: PolicyOnDisk | None) -> AsyncItera
     following: asyncio.Task[Any] | None = None
     try:
         engine = PolicyEngine(**opened._asdict())
-        if disk is not None and disk.load().digest:  # else there is no file yet
+        if disk is not None and (loaded := disk.load()).digest:  # else there is no file yet
             with suppress(PolicyError):
-                engine.reload(Policy.parse(disk.load().text))  # before anybody can decide
+                engine.reload(Policy.parse(loaded.text))  # before anybody can decide
             following = asyncio.create_task(follow_policy_async(engine, disk.path, every=EVERY, say=_say))
         yield engine
     finally:

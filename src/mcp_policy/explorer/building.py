@@ -21,6 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from mcp_policy import layout
 from mcp_policy.catalogue.profile import CATEGORIES
 from mcp_policy.engine import PolicyEngine
 from mcp_policy.errors import PolicyError
@@ -30,7 +31,7 @@ from mcp_policy.reading import MAX_BYTES
 
 from . import entries, panels
 from .current import Current
-from .editing import EMPTY, EditError, Tree, edited, kind_of, pointer, read
+from .editing import EMPTY, EditError, Tree, edited, keys, kind_of, pointer, read
 from .filling import Form, choices, edit_of
 from .offers import offers
 from .posture import Posture, example_arguments, postures
@@ -187,7 +188,7 @@ def _shown(desk: Desk, text: str, form: Form) -> dict[str, Any]:
         "arguments": None if tool is None else _example(tool),
     }
     try:
-        policy, tree = Policy.parse(text), read(text)
+        policy, tree = Policy.parse(text), layout.tree(text)
     except PolicyError:
         return shown
     engine = PolicyEngine(policy)
@@ -211,7 +212,7 @@ def _shown(desk: Desk, text: str, form: Form) -> dict[str, Any]:
 def _panel(desk: Desk, form: Form, tree: Tree, at: str | None) -> dict[str, Any]:
     """Return what the panel shows of the entry at `at`; that is None where a tool can have none."""
     tool = desk.stack.tools.get(form.get("tool", ""))
-    steps = entries.keys(at or "")
+    steps = keys(at or "")
     is_section = at is not None and (not steps or (steps[0] == "servers" and len(steps) == 2))
     entry = None if at is None or is_section else entries.found(tree, at)
     custom = kind_of(entry) == "custom" or form.get("custom") == "on"

@@ -120,7 +120,7 @@ def _kind(tree: Tree, keys: list[str], edit: Mapping[str, str]) -> None:
         raise EditError(f"there is no kind `{readable(kind)}`; there are {', '.join(get_args(Kind))}")
     if _to_rule(keys) != len(keys):
         raise EditError("only an entry is of a kind, such as the one at `/tools/read_file`")
-    entry = _found(tree, keys)
+    entry = found(tree, keys)
     if kind == kind_of(entry):
         return
     if kind == "none":
@@ -138,16 +138,16 @@ def _unset(tree: Tree, keys: list[str], edit: Mapping[str, str]) -> None:
 
 
 def _add(tree: Tree, keys: list[str], edit: Mapping[str, str]) -> None:
-    value, found = _value(edit), _found(tree, keys)
-    if isinstance(found, list):
-        found.append(value)
+    value, there = _value(edit), found(tree, keys)
+    if isinstance(there, list):
+        there.append(value)
     else:
-        _put(tree, keys, [value] if found is None else [found, value])
+        _put(tree, keys, [value] if there is None else [there, value])
 
 
 def _rename(tree: Tree, keys: list[str], edit: Mapping[str, str]) -> None:
     *above, old = keys
-    new, parent = edit.get("to", ""), _found(tree, above)
+    new, parent = edit.get("to", ""), found(tree, above)
     if not isinstance(parent, dict) or old not in parent:
         raise EditError(_GONE)
     if new == old:
@@ -182,13 +182,28 @@ def _value(edit: Mapping[str, str]) -> Any:
 # -- places
 
 
+def keys(at: str) -> list[str]:
+    """Return the keys that a JSON Pointer leads through."""
+    return [key.replace("~1", "/").replace("~0", "~") for key in at.split("/")[1:]]
+
+
+def found(tree: Any, keys: list[str]) -> Any:
+    """Return what stands at a place; None where nothing does."""
+    for key in keys:
+        own = _key(tree, key)
+        if own is None:
+            return None
+        tree = tree[own]
+    return tree
+
+
 def _keys(at: str) -> list[str]:
     if not at.startswith("/") or at.count("~") != at.count("~0") + at.count("~1"):
         raise EditError("an edit needs a place in the document, such as `/tools/read_file`")
-    keys = [key.replace("~1", "/").replace("~0", "~") for key in at.split("/")[1:]]
-    if len(keys) > MAX_DEPTH:
+    steps = keys(at)
+    if len(steps) > MAX_DEPTH:
         raise EditError(f"a document has at most {MAX_DEPTH} levels")
-    return keys
+    return steps
 
 
 def _to_rule(keys: list[str]) -> int:
@@ -217,23 +232,13 @@ def _key(part: Any, key: str) -> str | int | None:
     return key if isinstance(part, dict) and key in part else None
 
 
-def _found(tree: Any, keys: list[str]) -> Any:
-    """Return what stands at a place; None where nothing does."""
-    for key in keys:
-        own = _key(tree, key)
-        if own is None:
-            return None
-        tree = tree[own]
-    return tree
-
-
 def _put(tree: Any, keys: list[str], value: Any) -> None:
     """Put a value at a place, and make the objects above it that are not there."""
     *above, last = keys
     for key in above:
         if isinstance(tree, dict):
             tree.setdefault(key, {})
-        tree = _found(tree, [key])
+        tree = found(tree, [key])
         if not isinstance(tree, dict | list):
             raise EditError("there is no such place in the document")
     own = last if isinstance(tree, dict) else _key(tree, last)
@@ -245,7 +250,7 @@ def _put(tree: Any, keys: list[str], value: Any) -> None:
 def _take_away(tree: Any, keys: list[str]) -> None:
     """Take away what stands at a place, if anything does, and what that empties above it."""
     for depth in range(len(keys) - 1, -1, -1):
-        parent = _found(tree, keys[:depth])
+        parent = found(tree, keys[:depth])
         own = _key(parent, keys[depth])
         if own is None:
             return

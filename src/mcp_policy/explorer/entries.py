@@ -9,14 +9,14 @@ Rules kept here:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from mcp_policy.catalogue.profile import CATEGORIES
 from mcp_policy.patterns import check_name, check_pattern, compile_pattern, is_exact
 
-from .editing import Kind, Tree, kind_of, pointer
+from . import editing
+from .editing import Kind, Tree, keys, kind_of, pointer
 from .stack import Stack, Tool
 
 
@@ -54,22 +54,9 @@ class Section(NamedTuple):
 # -- places
 
 
-def keys(at: str) -> list[str]:
-    """Return the keys that a JSON Pointer leads through."""
-    return [key.replace("~1", "/").replace("~0", "~") for key in at.split("/")[1:]]
-
-
 def found(tree: Any, at: str) -> Any:
     """Return what stands at a place; None where nothing does."""
-    for key in keys(at):
-        if isinstance(tree, list):
-            tree = tree[int(key)] if _INDEX.fullmatch(key) and int(key) < len(tree) else None
-        else:
-            tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree
-
-
-_INDEX: Final = re.compile("[0-9]{1,9}")
+    return editing.found(tree, keys(at))
 
 
 def own(tree: Tree, stack: Stack, server: str, tool: str) -> str | None:
